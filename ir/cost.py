@@ -1,0 +1,231 @@
+"""What a graph costs: floating-point operations, bytes moved, and peak memory.
+
+Conventions: a pairwise contraction takes two operations per multiply-add; everything else one per
+scalar operation; every operand is read once and every result written once.  Peak is the most
+that is live at once when nodes run in order, inputs and outputs included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .dims import Dim, Size, evaluate, minimum, product, symbols, to_sympy
+from .node import Node
+from .operations import (
+    SVD,
+    CumulativeSum,
+    Derivative,
+    Einsum,
+    HermitianEigen,
+    Input,
+    LeastSquares,
+    LinearCombination,
+    Map,
+    PseudoInverse,
+    Reduce,
+    ScatterAdd,
+    Solve,
+)
+from .operations.linear_algebra import QR, Cholesky, Determinant, Inverse, SignedLogDeterminant
+from .scalar import Call, postorder
+from .traverse import topological
+
+if TYPE_CHECKING:
+    import sympy
+
+
+@dataclass(frozen=True)
+class SizedCost:
+    """A cost at known sizes: operations, bytes moved, and peak bytes."""
+
+    flops: int
+    bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost as exact polynomials in the dims; call it with sizes for integers.
+
+    >>> from otus.ir import build, make_type
+    >>> a = build.input_node("A", make_type(("i", "j")))
+    >>> b = build.input_node("B", make_type(("j", "k")))
+    >>> cost([build.einsum([a, b], [(0, 1), (1, 2)], (0, 2))]).flops
+    2*i*j*k
+    """
+
+    work: Size
+    traffic: Size
+    live: tuple[Size, ...]
+
+    @property
+    def flops(self) -> sympy.Expr:
+        """Scalar operations."""
+        return to_sympy(self.work)
+
+    @property
+    def bytes(self) -> sympy.Expr:
+        """Bytes read and written."""
+        return to_sympy(self.traffic)
+
+    @property
+    def peak_bytes(self) -> sympy.Expr:
+        """The most bytes that are live at once."""
+        import sympy
+
+        return sympy.Max(*map(to_sympy, self.live)) if len(self.live) > 1 else to_sympy(self.live[0])
+
+    def __call__(self, sizes: Mapping[str, int] | None = None, /, **dims: int) -> SizedCost:
+        """The cost at these sizes; raises ``NamingError`` for a dim that has none."""
+        known = {**(sizes or {}), **dims}
+        peak = max(evaluate(size, known) for size in self.live)
+        return SizedCost(evaluate(self.work, known), evaluate(self.traffic, known), peak)
+
+    @property
+    def dims(self) -> frozenset[str]:
+        """The dims that the cost depends on."""
+        return symbols(self.traffic) | symbols(self.work)
+
+
+def cost(outputs: Sequence[Node]) -> Cost:
+    """The cost of computing ``outputs`` together, every shared node once."""
+    order = topological(outputs)
+    work: Size = 0
+    traffic: Size = 0
+    for node in order:
+        work = work + flops(node)
+        traffic = traffic + _traffic(node)
+    return Cost(work, traffic, _live_sizes(order, outputs))
+
+
+def node_bytes(node: Node) -> Size:
+    """Bytes that the value of ``node`` takes when stored densely (eighths of a byte rounded up)."""
+    bits = node.type.dtype.bits
+    count = product(node.type.shape)
+    return count * (bits // 8) if bits >= 8 else -1 * ((-1 * count * bits) // 8)
+
+
+def flops(node: Node) -> Size:
+    """Scalar operations that ``node`` itself takes."""
+    match node.op:
+        case Einsum():
+            return _einsum_flops(node)
+        case Map(expression=expression):
+            count = sum(isinstance(part, Call) for part in postorder(expression))
+            return product(node.type.shape) * count
+        case LinearCombination(coefficients=coefficients):
+            scalings = sum(abs(c) != 1 for c in coefficients)
+            return product(node.type.shape) * (len(coefficients) - 1 + scalings)
+        case Reduce() | CumulativeSum():
+            return product(node.operands[0].type.shape)
+        case ScatterAdd():
+            return product(node.operands[2].type.shape)
+    return _matrix_flops(node)
+
+
+def _einsum_flops(node: Node) -> Size:
+    assert isinstance(node.op, Einsum)
+    sizes: dict[int, Size] = {}
+    for labels, operand in zip(node.op.inputs, node.operands, strict=True):
+        sizes.update(zip(labels, operand.type.shape, strict=True))
+    points = product(sizes.values())
+    summed = len(set(sizes)) > len(node.op.output)
+    return points * (len(node.operands) - 1 + summed)
+
+
+# Leading-order operation counts of LAPACK's algorithms for an m × n matrix (Golub and Van Loan,
+# Matrix Computations, 4th edition), as coefficient · m·n·min(m, n); fractions are rounded up.
+_MATRIX_COEFFICIENTS: dict[type, tuple[int, int]] = {
+    Inverse: (2, 1), Solve: (2, 3), Cholesky: (1, 3), Determinant: (2, 3),
+    SignedLogDeterminant: (2, 3), HermitianEigen: (9, 1), QR: (4, 1), SVD: (14, 1),
+    PseudoInverse: (16, 1), LeastSquares: (14, 1),
+}  # fmt: skip
+
+
+def _matrix_flops(node: Node) -> Size:
+    if type(node.op) not in _MATRIX_COEFFICIENTS:
+        return 0
+    numerator, denominator = _MATRIX_COEFFICIENTS[type(node.op)]
+    *batch, rows, columns = node.operands[0].type.shape
+    cube = product(batch) * rows * columns * minimum(rows, columns)
+    total = -1 * ((-1 * numerator * cube) // denominator)
+    if isinstance(node.op, (Solve, LeastSquares)):
+        total = total + 2 * product(batch) * rows * columns * node.operands[1].type.shape[-1]
+    return total
+
+
+def _traffic(node: Node) -> Size:
+    if isinstance(node.op, (Input, Derivative)) or node.op.view:
+        return 0
+    total = node_bytes(node)
+    for operand in dict.fromkeys(node.operands):
+        total = total + node_bytes(operand)
+    return total
+
+
+def _live_sizes(order: Sequence[Node], outputs: Sequence[Node]) -> tuple[Size, ...]:
+    """The bytes live at each step, in order, with steps dropped that another plainly exceeds."""
+    released = _releases(order, outputs)
+    current: Size = 0
+    for node in order:
+        if isinstance(node.op, Input):
+            current = current + node_bytes(node)
+    largest = current if isinstance(current, int) else 0
+    symbolic: dict[Dim, None] = {}
+    for step, node in enumerate(order):
+        if not isinstance(node.op, Input) and not node.op.view:
+            current = current + node_bytes(node)
+        if isinstance(current, int):
+            largest = max(largest, current)
+        else:
+            symbolic[current] = None
+        for gone in released.get(step, ()):
+            current = current - node_bytes(gone)
+    return _undominated(list(symbolic), largest)
+
+
+def _releases(order: Sequence[Node], outputs: Sequence[Node]) -> dict[int, list[Node]]:
+    """The nodes whose memory is free after each step; views keep what they look at alive."""
+    owner: dict[Node, Node] = {}
+    last_use: dict[Node, int] = {}
+    for step, node in enumerate(order):
+        owner[node] = owner[node.operands[0]] if node.op.view else node
+        last_use[owner[node]] = step
+        for operand in node.operands:
+            last_use[owner[operand]] = step
+    kept = {owner[node] for node in outputs} | {node for node in order if isinstance(node.op, Input)}
+    released: dict[int, list[Node]] = {}
+    for node, step in last_use.items():
+        if node not in kept:
+            released.setdefault(step, []).append(node)
+    return released
+
+
+def _undominated(sizes: list[Dim], number: int) -> tuple[Size, ...]:
+    """Drop sizes that another exceeds coefficient by coefficient (all symbols are ≥ 0)."""
+    kept: list[Size] = []
+    for size in sizes:
+        if any(_exceeds(other, size) for other in kept):
+            continue
+        kept = [other for other in kept if not _exceeds(size, other)] + [size]
+    if not kept or (number > 0 and not any(_exceeds(size, number) for size in kept)):
+        kept.append(number)
+    return tuple(kept)
+
+
+def _exceeds(larger: Size, smaller: Size) -> bool:
+    difference = larger - smaller
+    if isinstance(difference, int):
+        return difference >= 0
+    return all(coefficient >= 0 for _, coefficient in difference.terms)
+
+
+def human_bytes(count: int) -> str:
+    """A byte count as a person reads it: ``"1.5 MiB"``."""
+    if count < 1024:
+        return f"{count} B"
+    power = min(int(math.log(count, 1024)), 4)
+    return f"{count / 1024**power:.4g} {['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}"

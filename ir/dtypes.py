@@ -1,0 +1,149 @@
+"""Element types, from two-bit integers to double-precision complex, and how they promote."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from .errors import DTypeError, nearest
+
+
+class DType(StrEnum):
+    """An element type.  Compares equal to its name: ``x.dtype == "float64"``."""
+
+    bool = "bool"
+    int2 = "int2"
+    int4 = "int4"
+    int8 = "int8"
+    int16 = "int16"
+    int32 = "int32"
+    int64 = "int64"
+    uint2 = "uint2"
+    uint4 = "uint4"
+    uint8 = "uint8"
+    uint16 = "uint16"
+    uint32 = "uint32"
+    uint64 = "uint64"
+    float8_e4m3 = "float8_e4m3"
+    float8_e5m2 = "float8_e5m2"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+    float64 = "float64"
+    complex64 = "complex64"
+    complex128 = "complex128"
+
+    @property
+    def kind(self) -> str:
+        """``"bool"``, ``"int"``, ``"uint"``, ``"float"`` or ``"complex"``."""
+        return _ROWS[self.value][0]
+
+    @property
+    def bits(self) -> int:
+        """Bits that one element takes in memory."""
+        return _ROWS[self.value][1]
+
+    @property
+    def short(self) -> str:
+        """The abbreviation used in IR text, such as ``f64``."""
+        return _ROWS[self.value][2]
+
+    @property
+    def is_inexact(self) -> bool:
+        """Whether the type is floating or complex, so that derivatives exist."""
+        return self.kind in ("float", "complex")
+
+    @property
+    def in_numpy(self) -> bool:
+        """Whether NumPy has this type."""
+        return self.value not in _NOT_IN_NUMPY
+
+    @property
+    def real(self) -> DType:
+        """The type of the real part: ``float64`` for ``complex128``, itself otherwise."""
+        return {"complex64": DType.float32, "complex128": DType.float64}.get(self.value, self)
+
+
+# name: (kind, bits, abbreviation)
+_ROWS: dict[str, tuple[str, int, str]] = {
+    "bool": ("bool", 8, "bool"),
+    **{f"int{n}": ("int", n, f"i{n}") for n in (2, 4, 8, 16, 32, 64)},
+    **{f"uint{n}": ("uint", n, f"u{n}") for n in (2, 4, 8, 16, 32, 64)},
+    "float8_e4m3": ("float", 8, "f8e4m3"),
+    "float8_e5m2": ("float", 8, "f8e5m2"),
+    "bfloat16": ("float", 16, "bf16"),
+    **{f"float{n}": ("float", n, f"f{n}") for n in (16, 32, 64)},
+    **{f"complex{n}": ("complex", n, f"c{n}") for n in (64, 128)},
+}
+_NOT_IN_NUMPY = {"int2", "int4", "uint2", "uint4", "float8_e4m3", "float8_e5m2", "bfloat16"}
+_BY_SHORT = {row[2]: DType(name) for name, row in _ROWS.items()}
+
+
+def as_dtype(value: Any) -> DType:
+    """Turn a name, an abbreviation, a Python type or a NumPy dtype into a :class:`DType`.
+
+    >>> as_dtype("f32"), as_dtype(float).value
+    (<DType.float32: 'float32'>, 'float64')
+    """
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, str) and value in _BY_SHORT:
+        return _BY_SHORT[value]
+    name = value if isinstance(value, str) else None
+    try:
+        return DType(name if name in _ROWS else np.dtype(value).name)
+    except (TypeError, ValueError):
+        hint = nearest(str(value), _ROWS) or f"; known types are {', '.join(_ROWS)}"
+        raise DTypeError(f"unknown dtype {value!r}{hint}") from None
+
+
+def promote(*values: DType | bool | int | float | complex) -> DType:
+    """The NumPy 2 result type of operands; Python scalars are weak and adapt to tensors.
+
+    Types that NumPy lacks follow JAX: bfloat16 with float16 gives float32; an 8-bit float or a
+    sub-byte integer gives way to any wider type of its kind.
+    """
+    outside = [v for v in values if isinstance(v, DType) and not v.in_numpy]
+    if not outside:
+        plain = [np.dtype(v.value) if isinstance(v, DType) else v for v in values]
+        return as_dtype(np.result_type(*plain))
+    kinds = {_kind(v) for v in values}
+    if "complex" in kinds:
+        return promote(*(DType.float32 if v in outside else v for v in values))
+    floats = {v for v in values if isinstance(v, DType) and v.kind == "float"}
+    if floats:
+        return _promote_floats(floats)
+    return promote(*(DType(f"{v.kind}8") if v in outside else v for v in values))  # type: ignore[union-attr]
+
+
+def _promote_floats(floats: set[DType]) -> DType:
+    if len(floats) == 1:
+        return next(iter(floats))
+    wide = {v for v in floats if v.bits > 8}
+    if not wide:
+        return DType.float16
+    if wide == {DType.bfloat16, DType.float16}:
+        return DType.float32
+    return max(wide, key=lambda v: v.bits)
+
+
+def _kind(value: DType | bool | int | float | complex) -> str:
+    return value.kind if isinstance(value, DType) else type(value).__name__
+
+
+def can_cast_safely(source: DType, target: DType) -> bool:
+    """Whether every value of ``source`` is exactly a value of ``target``."""
+    if source is target:
+        return True
+    if source.in_numpy and target.in_numpy:
+        return bool(np.can_cast(source.value, target.value, "safe"))
+    return promote(source, target) is target and source.bits <= target.bits
+
+
+def to_numpy_dtype(dtype: DType) -> np.dtype[Any]:
+    """The NumPy dtype of the same name; raises ``DTypeError`` where NumPy has none."""
+    if not dtype.in_numpy:
+        raise DTypeError(f"NumPy has no {dtype}; cast to float32 or int8 first")
+    return np.dtype(dtype.value)

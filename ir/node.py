@@ -1,0 +1,66 @@
+"""Nodes: immutable, interned applications of operations to nodes.
+
+Building the same expression twice gives the same object, so equality is identity and a
+common subexpression exists once by construction.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakValueDictionary
+
+from .operations.base import Operation
+from .types import TensorType
+
+
+class Node:
+    """One tensor value: an operation applied to operands, with its inferred type.
+
+    Make nodes with :func:`make` or the functions of :mod:`otus.ir.build`, never directly.
+    """
+
+    __slots__ = ("__weakref__", "op", "operands", "type")
+    op: Operation
+    operands: tuple[Node, ...]
+    type: TensorType
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"nodes are immutable; {name} cannot be set")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return make, (self.op, *self.operands)
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Node:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{self.type} = {self.op.name}>"
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.type.shape)
+
+
+_interned: WeakValueDictionary[tuple[Operation, tuple[Node, ...]], Node] = WeakValueDictionary()
+_set = object.__setattr__
+
+
+def make(op: Operation, *operands: Node) -> Node:
+    """Return the one node that applies ``op`` to ``operands``.
+
+    Raises ``ShapeError`` or ``DTypeError`` where the operation has no value for these operands.
+    """
+    key = (op, operands)
+    known = _interned.get(key)
+    if known is not None:
+        return known
+    op.check_arity(len(operands))
+    inferred = op.infer(tuple(x.type for x in operands))
+    node = object.__new__(Node)
+    _set(node, "op", op)
+    _set(node, "operands", operands)
+    _set(node, "type", inferred)
+    return _interned.setdefault(key, node)
