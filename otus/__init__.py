@@ -1,0 +1,1 @@
+"""Otus: a compiler for tensor expressions and their derivatives."""
