@@ -20,6 +20,7 @@ from .operations import (
     Constant,
     Delta,
     Einsum,
+    Extent,
     Input,
     Iota,
     LinearCombination,
@@ -76,6 +77,11 @@ def delta(size: Size, dtype: DType) -> Node:
 def iota(size: Size, dtype: DType = DType.int64) -> Node:
     """The integers from 0."""
     return make(Iota(size, dtype))
+
+
+def extent(size: Size, dtype: DType) -> Node:
+    """A size as a scalar of ``dtype``; a constant where the size is known."""
+    return constant(size, dtype) if isinstance(size, int) else make(Extent(size, dtype))
 
 
 def einsum(operands: Sequence[Node], inputs: Sequence[Labels], output: Labels) -> Node:

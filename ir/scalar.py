@@ -163,6 +163,7 @@ SCALAR_FUNCTIONS: Mapping[str, ScalarFunction] = {
         name: ScalarFunction(1, _floating, keeps_zero=True, real_only=name in _REAL_ONLY)
         for name in _FLOATING_ZERO.split()
     },
+    "relu": ScalarFunction(1, keeps_zero=True, real_only=True),
     "abs": ScalarFunction(1, _magnitude, keeps_zero=True),
     "sign": ScalarFunction(1, keeps_zero=True),
     "floor": ScalarFunction(1, keeps_zero=True, real_only=True),

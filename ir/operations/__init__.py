@@ -10,7 +10,7 @@ from __future__ import annotations
 from .algebra import Cast, CumulativeSum, Einsum, LinearCombination, Map, Reduce
 from .base import Operation
 from .derivative import Derivative
-from .leaves import Constant, Delta, Input, Iota
+from .leaves import Constant, Delta, Extent, Input, Iota
 from .linear_algebra import (
     QR,
     SVD,
@@ -28,7 +28,7 @@ from .movement import Broadcast, Concatenate, Pad, Reshape, ScatterAdd, Slice, T
 OPERATIONS: dict[str, type[Operation]] = {
     cls.name: cls
     for cls in (
-        Input, Constant, Delta, Iota,
+        Input, Constant, Delta, Iota, Extent,
         Einsum, Map, LinearCombination, Reduce, CumulativeSum, Cast,
         Broadcast, Reshape, Slice, Pad, Concatenate, Take, ScatterAdd,
         Inverse, Solve, Cholesky, Determinant, SignedLogDeterminant, HermitianEigen, QR, SVD,
@@ -51,6 +51,7 @@ __all__ = [
     "Derivative",
     "Determinant",
     "Einsum",
+    "Extent",
     "HermitianEigen",
     "Input",
     "Inverse",
@@ -61,10 +62,8 @@ __all__ = [
     "Operation",
     "Pad",
     "PseudoInverse",
-    "QR",
     "Reduce",
     "Reshape",
-    "SVD",
     "ScatterAdd",
     "SignedLogDeterminant",
     "Slice",

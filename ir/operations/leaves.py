@@ -79,3 +79,17 @@ class Iota(Operation):
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
         """A vector."""
         return TensorType((self.size,), self.dtype)
+
+
+@dataclass(frozen=True)
+class Extent(Operation):
+    """A size as a scalar value, so that a mean over a symbolic axis can divide by it."""
+
+    name: ClassVar[str] = "extent"
+    arity: ClassVar[int | None] = 0
+    size: Size
+    dtype: DType
+
+    def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
+        """A scalar."""
+        return TensorType((), self.dtype)
