@@ -42,6 +42,7 @@ from .graph import Graph, check_input_names, verify
 from .node import Node, make
 from .operations import OPERATIONS, Operation
 from .parser import parse_ir
+from .specialise import specialise
 from .printer import dump
 from .traverse import inputs_of, substitute, topological
 from .types import DENSE, Facts, Format, TensorType, make_type
@@ -81,6 +82,7 @@ __all__ = [
     "parse_ir",
     "promote",
     "scalar",
+    "specialise",
     "substitute",
     "to_networkx",
     "topological",

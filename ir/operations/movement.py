@@ -98,6 +98,8 @@ def _check_strided(
     if not len(starts) == len(sizes) == len(steps) == len(shape):
         raise ShapeError(f"{what}: {len(starts)} starts for a tensor of rank {len(shape)}")
     for axis, (start, size, step, extent) in enumerate(zip(starts, sizes, steps, shape, strict=True)):
+        if isinstance(size, int) and size < 0:
+            raise ShapeError(f"{what}: axis {axis} of size {extent} has no {size} elements from {start}")
         if step == 0:
             raise ShapeError(f"{what}: the step along axis {axis} is 0; use a positive or negative step")
         if size == 0:

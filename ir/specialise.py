@@ -1,0 +1,58 @@
+"""Replacing symbolic sizes by other sizes throughout a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .dims import Dim, Size, substitute, symbols
+from .node import Node, make
+from .operations import Operation
+from .traverse import topological
+from .types import TensorType
+
+
+def specialise(outputs: Sequence[Node], sizes: Mapping[str, Size]) -> dict[Node, Node]:
+    """Every node that ``outputs`` need, with the dims of ``sizes`` replaced.
+
+    Types are inferred anew, so a size that does not fit (a slice outside its axis, a negative
+    size) raises ``ShapeError``.
+    """
+    new: dict[Node, Node] = {}
+    for node in topological(outputs):
+        op = specialise_operation(node.op, sizes)
+        new[node] = make(op, *(new[operand] for operand in node.operands))
+    return new
+
+
+def specialise_operation(op: Operation, sizes: Mapping[str, Size]) -> Operation:
+    """The operation with the dims of ``sizes`` replaced in its parameters."""
+    changed = {}
+    for field in dataclasses.fields(op):
+        old = getattr(op, field.name)
+        value = _specialise_value(old, sizes)
+        if value is not old:
+            changed[field.name] = value
+    return dataclasses.replace(op, **changed) if changed else op
+
+
+def _specialise_value(value: Any, sizes: Mapping[str, Size]) -> Any:
+    if isinstance(value, Dim):
+        return substitute(value, sizes)
+    if isinstance(value, tuple):
+        items = tuple(_specialise_value(item, sizes) for item in value)
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+    if isinstance(value, TensorType):
+        shape = _specialise_value(value.shape, sizes)
+        return value if shape is value.shape else dataclasses.replace(value, shape=shape)
+    return value
+
+
+def free_symbols(outputs: Sequence[Node]) -> frozenset[str]:
+    """The names of the symbolic dims in the types of every node."""
+    found: set[str] = set()
+    for node in topological(outputs):
+        for size in node.type.shape:
+            found |= symbols(size)
+    return frozenset(found)
