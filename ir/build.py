@@ -6,7 +6,7 @@ dropped, nested reshapes merged); everything that needs a choice is a pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,36 @@ def einsum(operands: Sequence[Node], inputs: Sequence[Labels], output: Labels) -
     return make(Einsum(canonical, tuple(names.get(x, -1) for x in output)), *operands)
 
 
+def contract(
+    operands: Sequence[Node], inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, Size] | None = None
+) -> Node:
+    """An einsum whose output may also repeat an index or name one that no operand has.
+
+    A repeated index embeds a diagonal, through a delta; a missing one (its size in ``sizes``)
+    broadcasts.
+    """
+    known: dict[int, Size] = dict(sizes or {})
+    for labels, operand in zip(inputs, operands, strict=True):
+        known.update(zip(labels, operand.type.shape, strict=True))
+    present = {label for labels in inputs for label in labels}
+    nodes, terms, result, kept, axes = list(operands), list(inputs), [], [], []
+    fresh = max([*known, *output, 0]) + 1
+    for axis, label in enumerate(output):
+        if label in output[:axis]:
+            nodes.append(delta(known[label], operands[0].type.dtype))
+            terms.append((label, fresh + axis))
+            present.add(label)
+            label = fresh + axis
+            present.add(label)
+        result.append(label)
+    for axis, label in enumerate(result):
+        if label in present:
+            kept.append(label)
+            axes.append(axis)
+    shape = [known[label] for label in output]
+    return broadcast(einsum(nodes, terms, kept), axes, shape)
+
+
 def transpose(node: Node, order: Labels) -> Node:
     """Axes of ``node`` in a new order: result axis ``k`` is axis ``order[k]``."""
     return einsum([node], [range(node.ndim)], order)
@@ -144,6 +174,11 @@ def map_node(
 def apply(function: str, *operands: Node) -> Node:
     """Apply a scalar function to operands of one shape."""
     return map_node(call(function, *(argument(k) for k in range(len(operands)))), operands)
+
+
+def conjugate(node: Node) -> Node:
+    """The complex conjugate; ``node`` itself where it is real."""
+    return apply("conj", node) if node.type.dtype.kind == "complex" else node
 
 
 def linear_combination(

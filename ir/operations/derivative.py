@@ -46,6 +46,8 @@ class Derivative(Operation):
                 f"{self.kind} needs a scalar, but the function has shape {shape_text(y.shape)}; "
                 "use jacobian or vjp, or reduce it with sum"
             )
+        if self.kind in ("grad", "hvp") and y.dtype.kind == "complex":
+            raise DTypeError(f"{self.kind} needs a real function, not {y.dtype}; take its real part or abs")
         self._check_vectors(y, points, vectors)
         x = points[self.target]
         shape: dict[str, tuple[Size, ...]] = {"jacobian": y.shape + x.shape, "jvp": y.shape}
