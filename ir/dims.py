@@ -294,10 +294,24 @@ def apply_function(name: str, left: Size, right: Size) -> Size:
 
 
 def _extremum(name: str, left: Size, right: Size) -> Size:
-    difference = left - right
+    sign = _known_sign(left - right)
+    if sign is None:
+        return _apply(name, left, right)
+    return left if (sign <= 0) == (name == "min") else right
+
+
+def _known_sign(difference: Size) -> int | None:
+    """1 where a difference is never negative, -1 where it is never positive (sizes are ≥ 0)."""
     if isinstance(difference, int):
-        return left if (difference <= 0) == (name == "min") else right
-    return _apply(name, left, right)
+        return 1 if difference > 0 else -1
+    atoms = [atom for monomial, _ in difference.terms for atom, _ in monomial]
+    if all(isinstance(atom, Symbol) for atom in atoms):
+        coefficients = [coefficient for _, coefficient in difference.terms]
+        if min(coefficients) >= 0:
+            return 1
+        if max(coefficients) <= 0:
+            return -1
+    return None
 
 
 def _apply(name: str, left: Size, right: Size) -> Dim:

@@ -1,0 +1,41 @@
+"""The pass that puts a graph in normal form: the algebra that is right whatever it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..ir import Graph
+from .einsum_rules import EINSUM_RULES
+from .linear_rules import LINEAR_RULES
+from .manager import Pass
+from .rewrite import Rewriter, Rule
+
+SIMPLIFY_RULES: tuple[Rule, ...] = (*EINSUM_RULES, *LINEAR_RULES)
+
+
+@dataclass(frozen=True)
+class Simplify(Pass):
+    """Graph in; equal graph out, in which no rule fires.
+
+    Nested einsums are one einsum, deltas with a summed index are gone, numbers are coefficients,
+    sums are flat, and linear maps are linear combinations.  No rule makes work: einsums and sums
+    merge only where the inner one has a single reader.  ::
+
+        %1: f64[i,k] = einsum "ij,jk->ik" %A, %d          # %d a delta
+        %2: f64[i] = einsum "ik,k->i" %1, %x
+
+    becomes ``einsum "ij,j->i" %A, %x``.
+    """
+
+    name: ClassVar[str] = "simplify"
+
+    def run(self, graph: Graph) -> Graph:
+        """Apply the rules until they come to rest."""
+        return self.run_counting(graph)[0]
+
+    def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
+        """The graph, and how often each rule fired."""
+        rewriter = Rewriter(SIMPLIFY_RULES)
+        return rewriter.run(graph), rewriter.fired
