@@ -29,6 +29,7 @@ from ..ir.operations import (
     Take,
 )
 from ..ir.scalar import Literal, Scalar, argument, call, postorder, substitute_arguments, used_arguments
+from .linear_algebra_rules import MATRIX_RULES
 from .products import cofactors, halved_product
 from .scalar_derivatives import ScalarDerivative, differentiate, is_number, selects
 
@@ -262,6 +263,7 @@ RULES: dict[type[Operation], Rule] = {
     Concatenate: _concatenate,
     Take: _take,
     ScatterAdd: _scatter_add,
+    **MATRIX_RULES,
 }
 
 _LEAF = "it has no operands"

@@ -63,18 +63,10 @@ def contract(nodes: Sequence[Node], labels: Sequence[Sequence[Index]], output: S
         kept = [k for k, index in enumerate(names) if node.type.shape[k] == sizes[index]]
         operands.append(build.reshape(node, [node.type.shape[k] for k in kept]))
         inputs.append([numbers[names[k]] for k in kept])
-    result: list[int] = []
     for index in output:
         if index not in numbers:
             raise ParseError(f"output index {index!r} is on no operand")
-        if numbers[index] in result:
-            fresh = len(sizes) + len(result)
-            operands.append(build.delta(sizes[index], nodes[0].type.dtype))
-            inputs.append([numbers[index], fresh])
-            result.append(fresh)
-        else:
-            result.append(numbers[index])
-    return build.einsum(operands, inputs, result)
+    return build.contract(operands, inputs, [numbers[index] for index in output])
 
 
 def _index_sizes(nodes: Sequence[Node], labels: Sequence[Sequence[Index]]) -> dict[Index, Size]:

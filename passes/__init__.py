@@ -1,0 +1,42 @@
+"""Passes: graph to graph, and at last graph to program.
+
+The default pipeline is :data:`DEFAULT_PIPELINE`; ``parse_pipeline`` reads another from text.
+"""
+
+from __future__ import annotations
+
+from .contract import ContractionOrder
+from .expand import Expand, innermost_requests
+from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
+from .manager import parse_pipeline as _parse_pipeline
+from .simplify import SIMPLIFY_RULES, Simplify
+
+PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in (Expand, Simplify, ContractionOrder)}
+DEFAULT_PIPELINE = "expand,simplify,contract"
+
+
+def parse_pipeline(text: str) -> Pipeline:
+    """Read pipeline text such as ``"expand,simplify,contract"``.
+
+    Raises ``ParseError`` for an unknown pass or option, suggesting the nearest.
+
+    >>> str(parse_pipeline("expand, simplify"))
+    'expand,simplify'
+    """
+    return _parse_pipeline(text, PASSES)
+
+
+__all__ = [
+    "DEFAULT_PIPELINE",
+    "PASSES",
+    "SIMPLIFY_RULES",
+    "Checker",
+    "Pass",
+    "PassRecord",
+    "Pipeline",
+    "Report",
+    "describe",
+    "graph_text",
+    "innermost_requests",
+    "parse_pipeline",
+]

@@ -1,0 +1,164 @@
+"""Optimising and looking: simplify, optimize, cost, dump, to_networkx, pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import ir
+from .frontend import Expression
+from .ir import Cost, Graph, Node, OtusError
+from .passes import DEFAULT_PIPELINE, Report, innermost_requests, parse_pipeline
+from .structures import flatten, paths, rebuild
+
+if TYPE_CHECKING:
+    import networkx
+
+Structure = TypeVar("Structure")
+
+
+def is_leaf(value: object) -> bool:
+    """Whether ``value`` is one tensor rather than a structure of them."""
+    return isinstance(value, Expression)
+
+
+def graph_of(outputs: Any, dims: Mapping[str, int] | None = None) -> Graph:
+    """A graph of an expression, or of a list, tuple or dict of expressions.
+
+    Raises ``OtusError`` for anything else in the structure.
+    """
+    leaves = flatten(outputs, is_leaf)
+    for leaf in leaves:
+        if not isinstance(leaf, Expression):
+            raise OtusError(f"{leaf!r} is not an expression; make one with otus.constant or otus.tensor")
+    if not leaves:
+        raise OtusError(f"{outputs!r} holds no expression")
+    nodes = [leaf.node for leaf in leaves]
+    ir.check_input_names(nodes)
+    if dims:
+        nodes = apply_dims(nodes, dims)
+    return Graph.of(nodes, output_names(outputs))
+
+
+def output_names(outputs: Any) -> list[str]:
+    """A distinct name for each leaf: a dict's keys, and ``out0``, ``out1``, … otherwise."""
+    names = paths(outputs, is_leaf)
+    if isinstance(outputs, dict):
+        return names
+    return [f"out{name or 0}" for name in names]
+
+
+def apply_dims(nodes: Sequence[Node], dims: Mapping[str, int]) -> list[Node]:
+    """Nodes with the symbolic dims of ``dims`` replaced; raises ``NamingError`` for an unknown one."""
+    from .ir.specialise import free_symbols
+
+    known = free_symbols(nodes)
+    for name, size in dims.items():
+        if name not in known:
+            hint = ir.errors.nearest(name, known) or f"; the dims are {', '.join(sorted(known)) or 'all fixed'}"
+            raise ir.NamingError(f"no tensor has a dim {name!r}{hint}")
+        if not isinstance(size, int) or size < 0:
+            raise ir.ShapeError(f"dim {name} cannot have size {size!r}; sizes are integers from 0")
+    new = ir.specialise(nodes, dims)
+    return [new[node] for node in nodes]
+
+
+def run_pipeline(
+    outputs: Structure, text: str, dims: Mapping[str, int] | None = None, check: bool | None = None
+) -> tuple[Structure, Report]:
+    """The rewritten expressions in the structure they came in, and what each pass did."""
+    from .checking import value_checker
+
+    graph = graph_of(outputs, dims)
+    after, report = parse_pipeline(text).run(graph, dims, value_checker(check))
+    return rebuild(outputs, [Expression.of(node) for node in after.outputs], is_leaf), report
+
+
+def simplify(outputs: Structure) -> Structure:
+    """The normal form a person would write: derivatives expanded, algebra done, no order chosen.
+
+    Takes and returns an expression, or a list, tuple or dict of expressions.
+
+    >>> import otus
+    >>> x, H = otus.tensor("x", ("n",)), otus.tensor("H", ("n", "n"))
+    >>> otus.simplify(otus.hessian(x @ H @ x, x)) is H + H.T
+    True
+    """
+    return run_pipeline(outputs, "expand,simplify")[0]
+
+
+def optimize(
+    outputs: Structure,
+    dims: Mapping[str, int] | None = None,
+    pipeline: str | None = None,
+    memory_limit: int | str | None = None,
+) -> Structure:
+    """The cheapest form of all outputs together, as the compiler would run it.
+
+    ``dims`` fixes sizes, ``pipeline`` replaces the default passes.  Raises ``MemoryLimitError`` naming
+    the largest tensor and the least limit that would do where ``memory_limit`` (bytes, or text such
+    as ``"2GiB"``) cannot be kept.
+    """
+    from .runtime.memory import check_memory_limit
+
+    result = run_pipeline(outputs, pipeline or DEFAULT_PIPELINE, dims)[0]
+    if memory_limit is not None:
+        check_memory_limit([x.node for x in flatten(result, is_leaf)], memory_limit, dims or {})
+    return result
+
+
+def cost(outputs: Any) -> Cost:
+    """What the expressions cost as they stand, every shared part counted once.
+
+    ``.flops``, ``.bytes`` and ``.peak_bytes`` are SymPy expressions in the dims; call the result with
+    sizes for integers.  Derivatives are expanded and simplified first, since a request has no cost.
+
+    >>> import otus
+    >>> A, B = otus.tensor("A", ("i", "j")), otus.tensor("B", ("j", "k"))
+    >>> otus.cost(A @ B).flops
+    2*i*j*k
+    >>> otus.cost(A @ B)(i=10, j=20, k=30).flops
+    12000
+    """
+    graph = graph_of(outputs)
+    if innermost_requests(graph):
+        graph = graph_of(simplify(outputs))
+    return ir.cost(graph.outputs)
+
+
+def dump(outputs: Any) -> str:
+    """IR text: one operation a line.  ``otus.parse_ir`` gives the same expressions back."""
+    if isinstance(outputs, Expression):
+        return ir.dump(outputs.node)
+    graph_of(outputs)
+    if isinstance(outputs, dict):
+        return ir.dump({key: value.node for key, value in outputs.items()})
+    return ir.dump([value.node for value in outputs])
+
+
+def parse_ir(text: str) -> Any:
+    """The expression, list or dict of expressions that IR text describes.
+
+    Raises ``ParseError`` with the line number where the text is not IR.
+
+    >>> import otus
+    >>> x = otus.tensor("x", ("n",))
+    >>> otus.parse_ir(otus.dump(otus.exp(x))) is otus.exp(x)
+    True
+    """
+    parsed = ir.parse_ir(text)
+    if isinstance(parsed, Node):
+        return Expression.of(parsed)
+    if isinstance(parsed, dict):
+        return {key: Expression.of(node) for key, node in parsed.items()}
+    return [Expression.of(node) for node in parsed]
+
+
+def to_networkx(outputs: Any) -> networkx.DiGraph[Any]:
+    """The graph as a NetworkX ``DiGraph``; nodes carry ``op``, ``shape``, ``dtype``, ``text`` and ``name``."""
+    return ir.to_networkx(graph_of(outputs).outputs)
+
+
+def pipeline() -> str:
+    """The default pipeline as text; passes take options in braces, as in ``contract{optimizer=greedy}``."""
+    return DEFAULT_PIPELINE

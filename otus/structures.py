@@ -1,0 +1,46 @@
+"""Nested results: single values, tuples, lists and dicts of tensors, as flat lists and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+
+def flatten(value: Any, is_leaf: Callable[[Any], bool]) -> list[Any]:
+    """The leaves of nested tuples, lists and dicts, in order."""
+    if not is_leaf(value):
+        if isinstance(value, dict):
+            return [leaf for item in value.values() for leaf in flatten(item, is_leaf)]
+        if isinstance(value, (tuple, list)):
+            return [leaf for item in value for leaf in flatten(item, is_leaf)]
+    return [value]
+
+
+def rebuild(value: Any, leaves: Sequence[Any], is_leaf: Callable[[Any], bool]) -> Any:
+    """The structure of ``value`` with its leaves replaced in order."""
+    return _rebuild(value, iter(leaves), is_leaf)
+
+
+def _rebuild(value: Any, leaves: Iterator[Any], is_leaf: Callable[[Any], bool]) -> Any:
+    if not is_leaf(value):
+        if isinstance(value, dict):
+            return {key: _rebuild(item, leaves, is_leaf) for key, item in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*(_rebuild(item, leaves, is_leaf) for item in value))
+        if isinstance(value, (tuple, list)):
+            return type(value)(_rebuild(item, leaves, is_leaf) for item in value)
+    return next(leaves)
+
+
+def paths(value: Any, is_leaf: Callable[[Any], bool], prefix: str = "") -> list[str]:
+    """A name for each leaf: dict keys and positions joined by underscores."""
+    if not is_leaf(value):
+        if isinstance(value, dict):
+            return [p for key, item in value.items() for p in paths(item, is_leaf, _join(prefix, key))]
+        if isinstance(value, (tuple, list)):
+            return [p for k, item in enumerate(value) for p in paths(item, is_leaf, _join(prefix, k))]
+    return [prefix]
+
+
+def _join(prefix: str, key: object) -> str:
+    return f"{prefix}_{key}" if prefix else str(key)
