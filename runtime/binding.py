@@ -41,7 +41,7 @@ def bind_sizes(
     origins = {name: f"{size} was given for it" for name, size in bound.items()}
     for axis in axes:
         _bind_symbol(axis, bound, origins)
-    while any([_solve_linear(axis, bound, origins) for axis in axes]):
+    while any(_solve_linear(axis, bound, origins) for axis in axes):
         pass
     for axis in axes:
         _check(axis, bound, origins)

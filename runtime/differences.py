@@ -24,6 +24,7 @@ Function = Callable[[Any], Any]
 _ROWS = 10  # steps tried
 _SHRINK = 2.0  # each step is this much smaller than the one before
 _GIVE_UP = 2.0  # stop once a new order is this much worse than the best error so far
+_LEAST_ROWS = 5  # steps tried in any case
 _FIRST_STEP = 2.0**-4
 _COMPLEX_STEP = 1e-100
 
@@ -46,8 +47,9 @@ def directional_derivative(
     """d/dt of ``function(point + t·direction)`` at t = 0, of the shape of the function's value.
 
     ``t`` is real; point and direction have one shape and may be complex.  ``step`` is the largest
-    change of any element of the point (1/16 of the largest element, or 1/16, when None); smaller
-    ones are tried down to ``step``/512.  The error is infinite where no difference was finite.
+    change of any element of the point (when None, 1/16 at points of size 1); smaller ones are tried
+    down to ``step``/512.  The error is infinite where no difference was finite.  A kink closer than
+    the steps goes unseen: the value is then a mean of the slopes on its two sides.
 
     Raises ``DifferenceError`` where the shapes of point and direction differ.
     """
@@ -77,7 +79,7 @@ def ridders(central: Callable[[float], Array], step: float) -> Estimate:
     with np.errstate(all="ignore"):
         previous = [central(step)]
         best = Estimate(previous[0], np.full(previous[0].shape, np.inf))
-        for _ in range(_ROWS - 1):
+        for count in range(2, _ROWS + 1):
             step /= _SHRINK
             row = [central(step)]
             for order, coarser in enumerate(previous, start=1):
@@ -86,7 +88,7 @@ def ridders(central: Callable[[float], Array], step: float) -> Estimate:
                 error = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - coarser))
                 best = _better(best, Estimate(row[-1], error))
             worse = np.abs(row[-1] - previous[-1]) >= _GIVE_UP * best.error
-            if row[-1].size and np.all(worse):
+            if count >= _LEAST_ROWS and np.all(worse):
                 break
             previous = row
     return best
@@ -168,8 +170,9 @@ def _value(function: Function, x: Array) -> Array:
 
 
 def _first_step(x: Array) -> float:
-    largest = float(np.max(np.abs(x), initial=0.0))
-    return _FIRST_STEP * (largest if largest > 0 else 1.0)
+    """In proportion to small points, so as to stay off poles at 0; slower than large ones."""
+    largest = float(np.max(np.abs(x), initial=0.0)) or 1.0
+    return _FIRST_STEP * (largest if largest < 1 else largest**0.5)
 
 
 def _better(best: Estimate, other: Estimate) -> Estimate:

@@ -166,7 +166,7 @@ def _align(array: Array, axes: Sequence[int], rank: int) -> Array:
 def _map(op: ops.Map, operands: Sequence[Array], context: Context) -> Array:
     aligned = [_align(x, axes, op.rank) for x, axes in zip(operands, op.inputs, strict=True)]
     shape = np.broadcast_shapes(*(x.shape for x in aligned))
-    return np.broadcast_to(np.asarray(evaluate_scalar(op.expression, aligned)), shape)
+    return np.broadcast_to(evaluate_scalar(op.expression, aligned), shape)
 
 
 def _linear_combination(

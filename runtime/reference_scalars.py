@@ -20,19 +20,18 @@ from ..ir.dtypes import to_numpy_dtype
 from ..ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, postorder
 
 Array = npt.NDArray[Any]
-Value = Array | bool | int | float | complex
 
 
 @dataclass(frozen=True)
 class ScalarReference:
-    """One row: the function, and whether its operands are first brought to one dtype.
+    """One row: the function, and how its operands reach it.
 
-    ``joined`` functions receive operands of their promoted dtype (floating where the result is);
-    the others (comparisons, logic, ``where``) receive them as they are.
+    ``"joined"`` operands come in their promoted dtype (floating where the result is);
+    ``"selected"`` ones do so but for the first, a condition; ``"compared"`` ones come as they are.
     """
 
     function: Callable[..., Any]
-    joined: bool = True
+    operands: str = "joined"
 
 
 def _elementwise(function: Callable[[float], float]) -> Callable[[Array], Array]:
@@ -56,7 +55,7 @@ def _softplus(x: Array) -> Array:
 
 
 def _power(base: Array, exponent: Array) -> Array:
-    if np.asarray(base).dtype.kind in "iub" and np.any(np.asarray(exponent) < 0):
+    if base.dtype.kind in "iub" and np.any(exponent < 0):
         raise DTypeError(
             f"pow: integers to the negative power {np.min(exponent)} are no integers; "
             "cast the base to a floating dtype first"
@@ -75,22 +74,22 @@ def _subtract(x: Array, y: Array) -> Array:
 
 
 def _refuse_booleans(what: str, x: Array) -> None:
-    if np.asarray(x).dtype == np.bool_:
+    if x.dtype == np.bool_:
         raise DTypeError(
             f"{what}: booleans have no negative; use logical_not, or cast to an integer dtype"
         )
 
 
 def _floor(x: Array) -> Array:
-    return np.asarray(np.floor(x)) if np.asarray(x).dtype.kind == "f" else x
+    return np.asarray(np.floor(x)) if x.dtype.kind == "f" else x
 
 
 def _sign(x: Array) -> Array:
-    return x if np.asarray(x).dtype == np.bool_ else np.asarray(np.sign(x))
+    return x if x.dtype == np.bool_ else np.asarray(np.sign(x))
 
 
-def _where(condition: Value, left: Value, right: Value) -> Array:
-    return np.where(np.not_equal(condition, 0), left, right)
+def _where(condition: Array, left: Array, right: Array) -> Array:
+    return np.where(condition != 0, left, right)
 
 
 SCALAR_REFERENCE: dict[str, ScalarReference] = {
@@ -133,69 +132,80 @@ SCALAR_REFERENCE: dict[str, ScalarReference] = {
     "logaddexp": ScalarReference(np.logaddexp),
     "maximum": ScalarReference(np.maximum),
     "minimum": ScalarReference(np.minimum),
-    "where": ScalarReference(_where, joined=False),
-    "isfinite": ScalarReference(np.isfinite, joined=False),
-    "eq": ScalarReference(np.equal, joined=False),
-    "ne": ScalarReference(np.not_equal, joined=False),
-    "lt": ScalarReference(np.less, joined=False),
-    "le": ScalarReference(np.less_equal, joined=False),
-    "gt": ScalarReference(np.greater, joined=False),
-    "ge": ScalarReference(np.greater_equal, joined=False),
-    "logical_and": ScalarReference(np.logical_and, joined=False),
-    "logical_or": ScalarReference(np.logical_or, joined=False),
-    "logical_not": ScalarReference(np.logical_not, joined=False),
+    "where": ScalarReference(_where, "selected"),
+    "isfinite": ScalarReference(np.isfinite, "compared"),
+    "eq": ScalarReference(np.equal, "compared"),
+    "ne": ScalarReference(np.not_equal, "compared"),
+    "lt": ScalarReference(np.less, "compared"),
+    "le": ScalarReference(np.less_equal, "compared"),
+    "gt": ScalarReference(np.greater, "compared"),
+    "ge": ScalarReference(np.greater_equal, "compared"),
+    "logical_and": ScalarReference(np.logical_and, "compared"),
+    "logical_or": ScalarReference(np.logical_or, "compared"),
+    "logical_not": ScalarReference(np.logical_not, "compared"),
 }
 
 
-def evaluate_scalar(expression: Scalar, operands: Sequence[Array]) -> Value:
+@dataclass(frozen=True)
+class _Typed:
+    """An array with its dtype, or with a Python number whose kind says that its dtype is weak."""
+
+    array: Array
+    kind: DType | Number
+
+
+def evaluate_scalar(expression: Scalar, operands: Sequence[Array]) -> Array:
     """The value of ``expression`` over arrays that broadcast against one another.
 
-    Literals are weak, as in NumPy 2; a subexpression of literals alone is a Python number.
+    Literals are weak, as in NumPy 2, and so is what is made of literals alone.
     Raises ``DTypeError`` where a literal does not fit the dtype of the tensor it meets.
     """
-    values: dict[Scalar, Value] = {}
+    values: dict[Scalar, _Typed] = {}
     for part in postorder(expression):
         if isinstance(part, Argument):
-            values[part] = operands[part.position]
+            array = operands[part.position]
+            values[part] = _Typed(array, as_dtype(array.dtype))
         elif isinstance(part, Literal):
-            values[part] = part.value
+            values[part] = _Typed(np.asarray(part.value), part.value)
         elif isinstance(part, Call):
             values[part] = _apply(part.function, [values[x] for x in part.arguments])
-    return values[expression]
+    return values[expression].array
 
 
-def _apply(name: str, operands: list[Value]) -> Value:
+def _apply(name: str, operands: list[_Typed]) -> _Typed:
     row = SCALAR_REFERENCE[name]
-    kinds = [_kind(x) for x in operands]
-    result = SCALAR_FUNCTIONS[name].dtype(kinds)
-    if row.joined:
-        operands = _joined(operands, kinds, result)
-    value = np.asarray(row.function(*operands))
-    if isinstance(result, DType):
-        return value.astype(to_numpy_dtype(result))
-    return type(result)(value.item())
+    result = SCALAR_FUNCTIONS[name].dtype([x.kind for x in operands])
+    if row.operands == "joined":
+        arrays = _joined(operands, result)
+    elif row.operands == "selected":
+        arrays = [operands[0].array, *_joined(operands[1:], result)]
+    else:
+        arrays = _compared(operands)
+    value = np.asarray(row.function(*arrays))
+    target = to_numpy_dtype(result) if isinstance(result, DType) else np.dtype(type(result))
+    return _Typed(value.astype(target), result)
 
 
-def _kind(value: Value) -> DType | Number:
-    return as_dtype(value.dtype) if isinstance(value, np.ndarray) else value
-
-
-def _joined(
-    operands: list[Value], kinds: list[DType | Number], result: DType | Number
-) -> list[Value]:
-    if not isinstance(result, DType) and not any(isinstance(kind, DType) for kind in kinds):
-        return [np.asarray(+x) for x in operands]
-    common = to_numpy_dtype(promote(*kinds, result))
+def _joined(operands: list[_Typed], result: DType | Number) -> list[Array]:
+    """All operands in the promoted dtype of operands and result."""
+    common = to_numpy_dtype(promote(*(x.kind for x in operands), result))
     return [_cast(x, common) for x in operands]
 
 
-def _cast(value: Value, dtype: np.dtype[Any]) -> Array:
-    if isinstance(value, np.ndarray):
-        return value.astype(dtype)
-    try:
-        return np.asarray(value, dtype)
-    except OverflowError:
+def _compared(operands: list[_Typed]) -> list[Array]:
+    """Operands as they are, but weak numbers rounded as the inexact tensor they meet is."""
+    common = promote(*(x.kind for x in operands))
+    if not common.is_inexact:
+        return [x.array for x in operands]
+    dtype = to_numpy_dtype(common)
+    return [x.array if isinstance(x.kind, DType) else x.array.astype(dtype) for x in operands]
+
+
+def _cast(value: _Typed, dtype: np.dtype[Any]) -> Array:
+    result = value.array.astype(dtype)
+    if not isinstance(value.kind, DType) and dtype.kind in "iu" and np.any(result != value.array):
         raise DTypeError(
-            f"the number {value} does not fit {dtype.name}, the dtype of the tensor it meets; "
-            "cast the tensor to a wider dtype first"
-        ) from None
+            f"the number {value.array[result != value.array].flat[0]} does not fit {dtype.name}, "
+            "the dtype of the tensor it meets; cast the tensor to a wider dtype first"
+        )
+    return result
