@@ -1,0 +1,1 @@
+"""Example programs: ``.otus`` files and the scripts that use them."""

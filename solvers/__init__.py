@@ -1,0 +1,1 @@
+"""High-order methods derived from a loss; they use only the public names of ``otus``."""
