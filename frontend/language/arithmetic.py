@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ir import Dim, Size
+from ...ir.types import shape_text
 from .. import FUNCTIONS
 from ..expression import Expression
 from .calls import as_tensor, guarded
@@ -110,7 +111,7 @@ def _bounded_product(left: Size, right: Size, span: Span) -> Size:
 def describe(value: object) -> str:
     """A value as messages name it."""
     if isinstance(value, Expression):
-        return f"a tensor of {value.dtype} and shape ({', '.join(map(str, value.shape))})"
+        return f"a tensor of {value.dtype} and shape {shape_text(value.shape)}"
     if isinstance(value, str):
         return f"the text {value!r}"
     if isinstance(value, (list, tuple)):

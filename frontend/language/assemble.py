@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
-from ...ir import DType, Node, Size, build, make, promote
+from ...ir import Dim, DType, Node, Size, build, make, promote
 from ...ir.operations import Take
 from .. import FUNCTIONS
 from ..broadcasting import as_nodes, result_dtype
@@ -53,6 +53,7 @@ class _Assembly:
         self.ranges: dict[Index, Range] = infer_ranges(order, left)
         self.dtype = _surrounding_dtype(order)
         self.values: dict[int, Aligned] = {}
+        self.undiagonal: dict[int, Aligned] = {}  # accesses before repeated indices took diagonals
         for term in order:
             value = self._build(term, [self.values[id(x)] for x in parts(term)])
             self.values[id(term)] = value
@@ -61,7 +62,7 @@ class _Assembly:
     def _build(self, term: AnyTerm, inner: list[Aligned]) -> Aligned:
         match term:
             case ValueTerm(value=value):
-                return value, ()
+                return Expression.of(build.extent(value, self.dtype)) if isinstance(value, Dim) else value, ()
             case AccessTerm():
                 return guarded(term.label, lambda: self._access(term), term.span)  # type: ignore[no-any-return]
             case DeltaTerm():
@@ -89,9 +90,14 @@ class _Assembly:
 
     def _affine_value(self, affine: Affine) -> Aligned:
         """The value of a subscript, over its indices."""
-        total: Aligned = (_shifted(None, 1, affine.constant), ())
+        offset = _shifted(None, 1, affine.constant)
+        total: Aligned = (offset, ())
         for index, coefficient in affine.coefficients:
-            values, labels = spread([total, (self._position(index) * coefficient, (index,))])
+            step = self._position(index) * coefficient if coefficient != 1 else self._position(index)
+            if not total[1] and affine.constant == 0:
+                total = (step, (index,))
+                continue
+            values, labels = spread([total, (step, (index,))])
             total = (values[0] + values[1], labels)
         return total
 
@@ -118,6 +124,7 @@ class _Assembly:
                 node = make(Take(axis), node, positions.node)
                 labels[axis : axis + 1] = over
         unique = tuple(dict.fromkeys(labels))
+        self.undiagonal[id(term)] = (Expression.of(node), tuple(labels))
         return Expression.of(contract([node], [labels], unique)), unique
 
     def _strided(
@@ -171,7 +178,7 @@ class _Assembly:
         below: list[Aligned] = []
         factor: Any = 1
         divisor: Any = 1
-        for (value, labels), inverted in zip(inner, term.inverted, strict=True):
+        for part, (value, labels), inverted in zip(term.factors, inner, term.inverted, strict=True):
             if not isinstance(value, Expression):
                 factor, divisor = (
                     (factor, combine("*", divisor, value, term.span))
@@ -179,7 +186,7 @@ class _Assembly:
                     else (combine("*", factor, value, term.span), divisor)
                 )
             elif not inverted:
-                above.append((value, labels))
+                above.append(self.undiagonal.get(id(part), (value, labels)))
             elif summed & set(labels):
                 above.append((call_function("reciprocal", [value], {}, term.span), labels))
             else:

@@ -157,8 +157,8 @@ def _bind(
         hint = f"{name}({listed})"
         unknown = [key for key in keywords if key not in signature.parameters]
         if unknown:
-            near = nearest(unknown[0], signature.parameters)
-            raise LanguageError.at(span, f"{name} has no argument {unknown[0]!r}{near}", hint) from error
+            near = nearest(unknown[0], signature.parameters).removeprefix("; ")
+            raise LanguageError.at(span, f"{name} has no argument {unknown[0]!r}", near or hint) from error
         count = len(arguments) + len(keywords)
         raise LanguageError.at(span, f"{name} got {count} argument{'s' * (count != 1)}: {error}", hint) from error
 

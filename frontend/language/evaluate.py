@@ -58,7 +58,7 @@ class Evaluator:
         target = statement.target.name
         if statement.indices is None:
             analysis = Summation(statement.value, frame)
-            _check_closed(analysis, statement.value, f"; to keep it, write {target}[{{}}] = …")
+            _check_closed(analysis, statement.value, f"; to keep {{}}, write {target}[{{}}] = …")
             return self._checked(self.whole_part(statement.value, frame, analysis), statement)
         names = listed_indices(statement.indices, frame, f"the left of {target}[…]", repeats=True)
         analysis = Summation(statement.value, frame, [x.name for x in names])
@@ -337,7 +337,7 @@ def _check_closed(analysis: Summation, root: syntax.Expression, keep: str) -> No
     raise LanguageError.at(
         place.span,
         f"{_index_list(loose)} not on the left, and {are} not repeated in a product to be summed over",
-        f"to sum, write sum[{names}](...){keep.format(names)}",
+        f"to sum, write sum[{names}](...){keep.format('it' if len(loose) == 1 else 'them', names)}",
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir import Dim
 from ...ir.errors import nearest
+from ...ir.types import shape_text
 from ..expression import Expression
 from .arithmetic import OPERATORS, combine, describe
 from .calls import CALLABLE, INDEX_REDUCTIONS, KEEPING, unknown_function
@@ -103,7 +104,7 @@ class Resolver:
                 return self._reduction(expression, environment)
             case Call() if self.analysis.is_elementwise(expression) and self.analysis.free_of(expression):
                 return self._call(expression, environment)
-        return self._scalar(expression)
+        return self._scalar(expression, bracket)
 
     # --- accesses ------------------------------------------------------------------------------
 
@@ -129,10 +130,9 @@ class Resolver:
         if not isinstance(tensor, Expression):
             raise LanguageError.at(access.base.span, f"{label} is {describe(tensor)}, not a tensor, and has no axes")
         if tensor.ndim != len(subscripts):
-            shape = ", ".join(map(str, tensor.shape))
             raise LanguageError.at(
                 access.span,
-                f"{label} has {tensor.ndim} {'axis' if tensor.ndim == 1 else 'axes'} (shape ({shape})), "
+                f"{label} has {tensor.ndim} {'axis' if tensor.ndim == 1 else 'axes'} (shape {shape_text(tensor.shape)}), "
                 f"but {len(subscripts)} {'index' if len(subscripts) == 1 else 'indices'}",
             )
         places = tuple(x.span for x in access.subscripts)
@@ -240,23 +240,23 @@ class Resolver:
         value = self.evaluator.whole_part(expression, self.frame, self.analysis)
         return value
 
-    def _scalar(self, expression: Syntax) -> AnyTerm:
+    def _scalar(self, expression: Syntax, bracket: bool) -> AnyTerm:
         """A part without indices: it must be a number or a scalar."""
         value = self.evaluator.whole_part(expression, self.frame, self.analysis)
         if isinstance(value, Term):
             return value  # type: ignore[return-value]
-        if isinstance(value, Dim):
+        if isinstance(value, Dim) and bracket:
             value = self.evaluator.extent(value)
-        if isinstance(value, bool) or not isinstance(value, (Expression, int, float)):
+        if isinstance(value, bool) or not isinstance(value, (Expression, Dim, int, float)):
             raise LanguageError.at(expression.span, f"an indexed term cannot hold {describe(value)}")
         if isinstance(value, Expression) and value.ndim:
             text = " ".join(expression.span.text.split())
-            shape = ", ".join(map(str, value.shape))
             letters = ",".join("ijklmnpqrst"[k % 11] for k in range(value.ndim))
             shown = text if isinstance(expression, (Name, Call, Access)) else f"({text})"
             raise LanguageError.at(
                 expression.span,
-                f"{text} has {value.ndim} {'axis' if value.ndim == 1 else 'axes'} (shape ({shape})) and stands "
+                f"{text} has {value.ndim} {'axis' if value.ndim == 1 else 'axes'} (shape {shape_text(value.shape)}) and "
+                "stands "
                 "without indices in an indexed term",
                 f"name its axes: {shown}[{letters}]",
             )
@@ -264,7 +264,7 @@ class Resolver:
 
 
 def _negative(term: AnyTerm, span: Span) -> AnyTerm:
-    if isinstance(term, ValueTerm) and not isinstance(term.value, Expression):
+    if isinstance(term, ValueTerm) and isinstance(term.value, (int, float)):
         return ValueTerm(span, -term.value)
     return SumTerm(span, (-1,), (term,))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from ...ir import Size
+from ...ir import Dim, Size
 from ..expression import Expression
 from .diagnostics import Span
 
@@ -52,9 +52,9 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class ValueTerm(Term):
-    """A number or a scalar tensor."""
+    """A number, a scalar tensor, or a size."""
 
-    value: Expression | int | float
+    value: Expression | Dim | int | float
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,90 @@
+"""Mutated programs: each is read, or refused with places in the text, in bounded time.
+
+``OTUS_FUZZ=10000`` sets how many mutants are made (1,000 by default).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from otus.frontend.language import LanguageError, parse
+
+PROGRAMS = sorted(Path(__file__).with_name("programs").glob("*.otus"))
+COUNT = int(os.environ.get("OTUS_FUZZ", "1000"))
+PARTS = 20
+SECONDS = 5.0
+PIECES = [
+    "(", ")", "[", "]", ",", "=", "==", "+", "-", "*", "/", "^", "**", "@", "<", ":", "...", ".", "\"", "'", "#", "\n",
+    "\t", "\\", "i", "j", "k", "n", "x", "X", "A", "loss", "0", "1", "-1", "2.5", "1e308", "99999999999999999999", "10^10^10",
+    "sum[i](", "softmax[k](", "max(", "delta[i,j]", "[i == j]", "x[i+k]", "x[2*i]", "x[-1]", "A[i,i]", ".T", ".sum(", "axis=0",
+    "dim ", "tensor ", "const ", "def ", "import ", "output ", "grad(", "hessian(", "inv(", "einsum(\"ij,jk\",", "einsum(",
+    "None", "True", "nan", "pi", "float32", "zeros((10**9, 10**9))", "arange(0, 1, 1e-12)", "derivative(loss, x, order=10**9)",
+    "\N{GREEK SMALL LETTER ALPHA}", "\N{ZERO WIDTH SPACE}", "\0", "\N{COMBINING ACUTE ACCENT}", "\N{SUPERSCRIPT TWO}", "\r",
+    "\N{ARABIC-INDIC DIGIT THREE}", "----", "((((((((", "concatenate([", "reshape(", "svd(", "tensordot(", "1:2", "symmetric",
+]  # fmt: skip
+
+
+def mutate(text: str, source: random.Random, others: list[str]) -> str:
+    """A text with a few characters, tokens or lines changed."""
+    for _ in range(source.randint(1, 6)):
+        kind = source.randrange(8)
+        place = source.randrange(len(text) + 1)
+        length = source.choice([1, 1, 2, 5, 20])
+        lines = text.split("\n")
+        if kind == 0:
+            text = text[:place] + text[place + length :]
+        elif kind in (1, 2, 3):
+            text = text[:place] + source.choice(PIECES) + text[place:]
+        elif kind == 4:
+            text = text[:place] + source.choice(PIECES) + text[place + length :]
+        elif kind == 5:
+            first, second = source.randrange(len(lines)), source.randrange(len(lines))
+            lines[first], lines[second] = lines[second], lines[first]
+            text = "\n".join(lines)
+        elif kind == 6:
+            lines.insert(source.randrange(len(lines) + 1), source.choice(source.choice(others).split("\n")))
+            text = "\n".join(lines)
+        else:
+            words = text.split(" ")
+            first, second = source.randrange(len(words)), source.randrange(len(words))
+            words[first] = words[second]
+            text = " ".join(words)
+    return text
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutated_programs_are_read_or_refused(part: int) -> None:
+    texts = [path.read_text("utf-8") for path in PROGRAMS]
+    source = random.Random(20_000 + part)
+    for number in range(-(-COUNT // PARTS)):
+        text = mutate(source.choice(texts), source, texts)
+        started = time.perf_counter()
+        try:
+            module = parse(text, str(PROGRAMS[0].with_name("mutant.otus")))
+        except LanguageError as error:
+            check(error, text)
+        except Exception as error:
+            pytest.fail(f"mutant {number} of part {part} raised {type(error).__name__}: {error}\n{text}")
+        else:
+            assert set(module.outputs) <= set(module.values)
+        elapsed = time.perf_counter() - started
+        assert elapsed < SECONDS, f"mutant {number} of part {part} took {elapsed:.1f} s\n{text}"
+
+
+def check(error: LanguageError, text: str) -> None:
+    """Every diagnostic has a place inside its text, a sentence, and renders."""
+    assert error.diagnostics
+    for diagnostic in error.diagnostics:
+        span = diagnostic.span
+        assert 0 <= span.start <= span.end <= len(span.source.text), (diagnostic, text)
+        assert span.line >= 1, text
+        assert span.column >= 1, text
+        assert diagnostic.message, text
+        assert "^" in str(diagnostic), text
+    places = [(x.span.file, x.span.start) for x in error.diagnostics if x.span.file == error.file]
+    assert places == sorted(places), text
