@@ -19,7 +19,7 @@ from .arithmetic import describe
 from .calls import guarded
 from .diagnostics import MAXIMUM_DIAGNOSTICS, Diagnostic, LanguageError, Source, Span
 from .evaluate import Evaluator, is_input
-from .parser import KEYWORDS, parse_statement
+from .parser import parse_statement
 from .scope import Frame, Poisoned, Scope
 from .statements import Chunk, split
 from .syntax import (
@@ -40,6 +40,7 @@ from .syntax import (
 )
 
 _WORD = re.compile(r"[^\W\d]\w*")
+_COMMENT = re.compile(r"#[^\n]*")
 _SHORT_DTYPES = frozenset(x.short for x in DType)
 FACTS = tuple(Facts.__dataclass_fields__)
 Importer = Callable[[ImportStatement], Scope]
@@ -52,7 +53,7 @@ class Elaborator:
         self, source: Source, positions: dict[Node, Span], labels: dict[Node, str], importer: Importer
     ) -> None:
         self.source = source
-        self.scope = Scope()
+        self.scope = Scope(source=source)
         self.labels = labels
         self.diagnostics: list[Diagnostic] = []
         self.assigned: list[str] = []
@@ -85,14 +86,10 @@ class Elaborator:
 
     def _poison_text(self, text: str) -> None:
         """Excuse the names that a statement that cannot be read might have defined."""
-        words = _WORD.findall(text)
-        if words and words[0] in KEYWORDS:
-            for word in words[1:]:
-                self.scope.poison(word)
-            self.scope.incomplete |= words[0] == "import"
-        elif words:
-            for word in words[: 2 if nearest(words[0], KEYWORDS) else 1]:
-                self.scope.poison(word)
+        words = _WORD.findall(_COMMENT.sub("", text))
+        for word in words:
+            self.scope.poison(word)
+        self.scope.incomplete |= bool(words) and words[0] == "import"
 
     def _attempt(self, name: str, action: Callable[[], None]) -> None:
         """Run one step; where it fails, report it and poison ``name``."""

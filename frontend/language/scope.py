@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import EllipsisType
@@ -12,7 +13,7 @@ from ...ir import Dim, DType, Size
 from ...ir.dims import dim
 from ...ir.errors import nearest
 from ..expression import Expression
-from .diagnostics import LanguageError, Span
+from .diagnostics import LanguageError, Source, Span
 from .syntax import Definition, Name
 
 Value = Union[Expression, Dim, bool, int, float, str, None, EllipsisType, tuple[Any, ...], list[Any]]
@@ -45,6 +46,7 @@ class Scope:
     poisoned: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     incomplete: bool = False
+    source: Source | None = None
 
     def define(self, name: str, value: Value, span: Span) -> None:
         """Give a value a name; raises ``LanguageError`` where the name is taken."""
@@ -66,12 +68,12 @@ class Scope:
     def declare_dim(self, name: str, size: Size | None, span: Span) -> None:
         """Declare a dim; raises ``LanguageError`` where it has been used with another size."""
         known = self.dims.get(name)
-        if known is not None:
+        if known is not None and (known.declared or size is not None):
             place = self.dim_places[name]
             what = "is already declared" if known.declared else "is already used as a size"
             raise LanguageError.at(span, f"dim {name!r} {what} in line {place.line}", "declare a dim once, before its use")
         self.dims[name] = DimEntry(dim(name) if size is None else size, True)
-        self.dim_places[name] = span
+        self.dim_places.setdefault(name, span)
 
     def implied_dim(self, name: str, span: Span) -> Size:
         """The size that a tensor's axis names, which becomes a dim if it is none yet."""
@@ -82,7 +84,7 @@ class Scope:
 
     def poison(self, name: str) -> None:
         """Excuse later uses of a name whose statement failed."""
-        if name not in self.values and name not in self.functions:
+        if name not in self.values and name not in self.functions and name not in self.dims:
             self.poisoned.add(name)
 
     def absorb(self, other: Scope, span: Span) -> None:
@@ -156,10 +158,24 @@ class Frame:
         word = name.name
         if word in self.scope.functions or word in FUNCTION_NAMES:
             return LanguageError.at(name.span, f"{word!r} is a function, not a value", f"call it: {word}(…)")
+        later = self._definition_below(name)
+        if later is not None:
+            return LanguageError.at(
+                name.span, f"{word!r} has no value yet; it gets one in line {later}", "move that line up"
+            )
         known = [*self.parameters, *self.scope.values, *self.scope.dims]
         near = nearest(word, known).removeprefix("; ")
         hint = near or (f"known names are {_listed(known)}" if known else f"declare it: tensor {word}[…]")
         return LanguageError.at(name.span, f"unknown name {word!r}", hint)
+
+    def _definition_below(self, name: Name) -> int | None:
+        """The line below in which a name gets its value, by the look of it."""
+        source = self.scope.source
+        if source is None or name.span.source is not source:
+            return None
+        pattern = rf"^[ \t]*{re.escape(name.name)}[ \t]*(?:\[[^\]\n]*\])?[ \t]*=(?!=)"
+        found = re.compile(pattern, re.MULTILINE).search(source.text, name.span.end)
+        return source.position(found.start())[0] if found else None
 
 
 def _listed(names: list[str], count: int = 12) -> str:

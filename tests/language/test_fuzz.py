@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from pathlib import Path
 
@@ -31,8 +32,8 @@ PIECES = [
 
 def mutate(text: str, source: random.Random, others: list[str]) -> str:
     """A text with a few characters, tokens or lines changed."""
-    for _ in range(source.randint(1, 6)):
-        kind = source.randrange(8)
+    for _ in range(source.choice([1, 1, 1, 2, 3, 6])):
+        kind = source.randrange(12)
         place = source.randrange(len(text) + 1)
         length = source.choice([1, 1, 2, 5, 20])
         lines = text.split("\n")
@@ -49,12 +50,19 @@ def mutate(text: str, source: random.Random, others: list[str]) -> str:
         elif kind == 6:
             lines.insert(source.randrange(len(lines) + 1), source.choice(source.choice(others).split("\n")))
             text = "\n".join(lines)
+        elif kind == 7:
+            text = replaced(text.split(" "), " ", source)
         else:
-            words = text.split(" ")
-            first, second = source.randrange(len(words)), source.randrange(len(words))
-            words[first] = words[second]
-            text = " ".join(words)
+            text = replaced(re.findall(r"\w+|\s+|[^\w\s]", text) or [""], "", source)
     return text
+
+
+def replaced(words: list[str], glue: str, source: random.Random) -> str:
+    """The words with one put in the place of another of its kind, mostly."""
+    first = source.randrange(len(words))
+    alike = [x for x in words if x[:1].isalnum() == words[first][:1].isalnum() and not x.isspace()]
+    words[first] = source.choice(alike if alike and source.random() < 0.8 else PIECES)
+    return glue.join(words)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
