@@ -1,9 +1,12 @@
-# Each target does all of its set-up: Python 3.11 or later and make are enough.
-PYTHON ?= python3
-VENV   ?= .venv
-BIN    := $(VENV)/bin
+# Every target does all of its set-up: Python 3.11 or later and make are enough.
+PYTHON    ?= python3
+VENV      ?= .venv
+INSTALLED ?= .installed
+BIN       := $(VENV)/bin
+INSTALL   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test docs lint installed develop clean
+.DELETE_ON_ERROR:
 
 demo: $(VENV)/.examples
 	$(BIN)/otus demo
@@ -11,29 +14,34 @@ demo: $(VENV)/.examples
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
+# The examples in README.md and docs/, which `make test` runs too.
 docs: $(VENV)/.test
-	$(BIN)/python -m pytest --doctest-glob='*.md' README.md docs
-	$(BIN)/python -m pytest --doctest-modules --pyargs otus
+	$(BIN)/python -m pytest tests/test_documentation.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-$(VENV)/.examples: $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[examples]'
+# The wheel in an environment of its own: types, import rules, docstrings, pages, the command.
+installed: $(VENV)/.lint
+	.ci/installed $(BIN)/python $(INSTALLED)
+
+# Everything that work on Otus needs, in one environment.
+develop: $(VENV)/.develop
+
+$(VENV)/.examples: EXTRAS = examples
+$(VENV)/.test:     EXTRAS = examples,test
+$(VENV)/.lint:     EXTRAS = lint
+$(VENV)/.develop:  EXTRAS = bench,docs,examples,lint,test
+
+$(VENV)/.examples $(VENV)/.test $(VENV)/.lint $(VENV)/.develop: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) -e '.[$(EXTRAS)]'
 	touch $@
 
-$(VENV)/.test: $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,examples]'
-	touch $@
-
-$(VENV)/.lint: $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -c constraints.txt '.[lint]'
-	touch $@
-
-$(VENV)/pyvenv.cfg: pyproject.toml constraints.txt
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit("Otus needs Python 3.11 or later: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .ci-venv .ci-wheel
+	rm -rf $(VENV) $(INSTALLED) .ci-venv .ci-wheel build dist *.egg-info \
+	    .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
