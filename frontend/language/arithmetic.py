@@ -33,15 +33,21 @@ def combine(symbol: str, left: Value, right: Value, span: Span) -> Value:
         if not isinstance(value, (Expression, Dim, int, float)):
             raise LanguageError.at(span, f"{symbol} does not take {describe(value)}")
     if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-        return checked_number(_number(symbol, left, right, span), span)
+        number: Value = checked_number(_number(symbol, left, right, span), span)
+        return number
     if not isinstance(left, Expression) and not isinstance(right, Expression):
         size = _size(symbol, left, right, span)
         if size is not None:
             return size
     left, right = as_tensor(left, right), as_tensor(right, left)
+    result: Expression = guarded(symbol, lambda: _of_tensors(symbol, left, right), span)
+    return result
+
+
+def _of_tensors(symbol: str, left: Value, right: Value) -> Any:
     if symbol == "//":
-        return guarded("//", lambda: FUNCTIONS["floor"](FUNCTIONS["divide"](left, right)), span)
-    return guarded(symbol, lambda: FUNCTIONS[OPERATORS[symbol]](left, right), span)
+        return FUNCTIONS["floor"](FUNCTIONS["divide"](left, right))
+    return FUNCTIONS[OPERATORS[symbol]](left, right)
 
 
 def negate(value: Value, span: Span) -> Value:
@@ -52,13 +58,16 @@ def negate(value: Value, span: Span) -> Value:
         return value * -1
     if not isinstance(value, Expression):
         raise LanguageError.at(span, f"- does not take {describe(value)}")
-    return guarded("-", lambda: FUNCTIONS["negative"](value), span)
+    result: Expression = guarded("-", lambda: FUNCTIONS["negative"](value), span)
+    return result
 
 
-def checked_number(value: Any, span: Span) -> Value:
+def checked_number(value: Any, span: Span) -> Any:
     """A number, if it fits the 64 bits of an integer; floats pass."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise LanguageError.at(span, "the integer result does not fit in 64 bits", "write one number with a point, as in 2.0")
+        raise LanguageError.at(
+            span, "the integer result does not fit in 64 bits", "write one number with a point, as in 2.0"
+        )
     return value
 
 

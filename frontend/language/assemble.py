@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Union
+from typing import Any
 
 from ...ir import Dim, DType, Node, Size, build, make, promote
 from ...ir.operations import Take
@@ -32,7 +32,7 @@ from .terms import (
     postorder,
 )
 
-Number = Union[int, float]
+Number = int | float
 Labels = tuple[Index, ...]
 Aligned = tuple[Any, Labels]
 Record = Callable[[object, Span], None]
@@ -127,9 +127,7 @@ class _Assembly:
         self.undiagonal[id(term)] = (Expression.of(node), tuple(labels))
         return Expression.of(contract([node], [labels], unique)), unique
 
-    def _strided(
-        self, subscript: Affine, extent: Size, term: AccessTerm, axis: int
-    ) -> tuple[Size, Size, int]:
+    def _strided(self, subscript: Affine, extent: Size, term: AccessTerm, axis: int) -> tuple[Size, Size, int]:
         """Start, count and step along one axis; all of it where the subscript has several indices."""
         if not subscript.coefficients:
             return _fixed_position(subscript.constant, extent, term, axis), 1, 1
@@ -216,24 +214,22 @@ class _Assembly:
         missing = tuple(dict.fromkeys(x for x in left if x not in labels))
         shape = [self.ranges[x].size for x in (*labels, *missing)]
         node = build.broadcast(node, range(len(labels)), shape)
-        return Expression.of(
-            guarded("=", lambda: contract([node], [(*labels, *missing)], list(left)), root.span)
-        )
+        return Expression.of(guarded("=", lambda: contract([node], [(*labels, *missing)], list(left)), root.span))
 
 
 def spread(values: Iterable[Aligned]) -> tuple[list[Any], Labels]:
     """Values with their axes in one common order, size 1 where one lacks an index, for broadcasting."""
     listed = list(values)
     labels = tuple(dict.fromkeys(index for _, names in listed for index in names))
-    result = []
-    for value, names in listed:
-        if isinstance(value, Expression) and names != labels:
-            order = [names.index(x) for x in labels if x in names]
-            node = build.transpose(value.node, order)
-            sizes = iter(node.type.shape)
-            value = Expression.of(build.reshape(node, [next(sizes) if x in names else 1 for x in labels]))
-        result.append(value)
-    return result, labels
+    return [_along(value, names, labels) for value, names in listed], labels
+
+
+def _along(value: Any, names: Labels, labels: Labels) -> Any:
+    if not isinstance(value, Expression) or names == labels:
+        return value
+    node = build.transpose(value.node, [names.index(x) for x in labels if x in names])
+    sizes = iter(node.type.shape)
+    return Expression.of(build.reshape(node, [next(sizes) if x in names else 1 for x in labels]))
 
 
 def _contracted(factors: list[Aligned], summed: set[Index], span: Span) -> Aligned:

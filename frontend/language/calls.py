@@ -61,7 +61,7 @@ def _jtjvp(y: Expression, x: Expression, v: Expression) -> Expression:
 
 
 def _derivative(y: Expression, x: Expression, order: int = 1) -> Expression:
-    if not isinstance(order, int) or not 0 <= order <= MAXIMUM_ORDER:
+    if order not in range(MAXIMUM_ORDER + 1):
         raise OtusError(f"derivative: order={order!r}; orders 0 to {MAXIMUM_ORDER} are possible")
     return FUNCTIONS["derivative"](y, x, order)  # type: ignore[no-any-return]
 
@@ -72,9 +72,9 @@ CALLABLE: Mapping[str, Callable[..., Any]] = {
     "jtjvp": _jtjvp, "derivative": _derivative,
 }  # fmt: skip
 FUNCTION_NAMES = frozenset(CALLABLE)
-ELEMENTWISE = frozenset(
-    name for name, function in CALLABLE.items() if function.__module__.endswith(".elementwise")
-) | {"cast"}
+ELEMENTWISE = frozenset(name for name, function in CALLABLE.items() if function.__module__.endswith(".elementwise")) | {
+    "cast"
+}
 INDEX_REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp")
 KEEPING = ("softmax", "log_softmax")
 METHODS = ("sum", "max", "min", "prod", "mean", "var", "reshape", "transpose", "conj", "astype")

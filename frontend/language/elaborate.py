@@ -28,7 +28,6 @@ from .syntax import (
     ConstStatement,
     Definition,
     DimStatement,
-    Expression as Syntax,
     ImportStatement,
     Item,
     Keyword,
@@ -37,6 +36,9 @@ from .syntax import (
     Statement,
     TensorItem,
     TensorStatement,
+)
+from .syntax import (
+    Expression as Syntax,
 )
 
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -241,7 +243,9 @@ class Elaborator:
                 value = Frame(self.scope).lookup(name)
                 if not isinstance(value, (Expression, Dim, int, float)) or name.name not in self.scope.values:
                     raise LanguageError.at(
-                        name.span, f"an output is a tensor; {name.name!r} is {describe(value)}", "assign it to a name first"
+                        name.span,
+                        f"an output is a tensor; {name.name!r} is {describe(value)}",
+                        "assign it to a name first",
                     )
             except Poisoned:
                 continue

@@ -31,9 +31,9 @@ from .diagnostics import LanguageError, Span
 from .indices import listed_indices
 from .resolve import Resolver
 from .scope import Frame, Scope, Value
-from .summation import Summation
-from .syntax import Access, Attribute, Call, Compare, Method, Name, Power, Product, Reduction, Sequence as Listed
-from .syntax import Slice, Sum, Unary
+from .summation import Summation, check_closed, index_list
+from .syntax import Access, Attribute, Call, Compare, Method, Name, Power, Product, Reduction, Slice, Sum, Unary
+from .syntax import Sequence as Listed
 from .terms import AnyTerm, Index, Term
 
 MAXIMUM_NESTING = 100
@@ -58,11 +58,11 @@ class Evaluator:
         target = statement.target.name
         if statement.indices is None:
             analysis = Summation(statement.value, frame)
-            _check_closed(analysis, statement.value, f"; to keep {{}}, write {target}[{{}}] = …")
+            check_closed(analysis, statement.value, f"; to keep {{}}, write {target}[{{}}] = …")
             return self._checked(self.whole_part(statement.value, frame, analysis), statement)
         names = listed_indices(statement.indices, frame, f"the left of {target}[…]", repeats=True)
         analysis = Summation(statement.value, frame, [x.name for x in names])
-        _check_closed(analysis, statement.value, "")
+        check_closed(analysis, statement.value, "")
         resolver = Resolver(self, frame, analysis)
         environment: dict[str, Index] = {}
         for name in names:
@@ -88,9 +88,11 @@ class Evaluator:
                 else f"give the argument a name first: t[{names}] = …"
             )
             raise LanguageError.at(
-                expression.span, f"{taker} takes whole tensors, but {_index_list(analysis.loose)} free in its argument", hint
+                expression.span,
+                f"{taker} takes whole tensors, but {index_list(analysis.loose)} free in its argument",
+                hint,
             )
-        _check_closed(analysis, expression, "")
+        check_closed(analysis, expression, "")
         return self.whole_part(expression, frame, analysis)
 
     def whole_part(self, expression: syntax.Expression, frame: Frame, analysis: Summation) -> Any:
@@ -110,7 +112,9 @@ class Evaluator:
         """A context one level deeper; raises ``LanguageError`` past the bounds on programs."""
         if self._nesting >= MAXIMUM_NESTING:
             raise LanguageError.at(
-                span, f"expressions and functions are nested more than {MAXIMUM_NESTING} deep", "assign inner parts to names"
+                span,
+                f"expressions and functions are nested more than {MAXIMUM_NESTING} deep",
+                "assign inner parts to names",
             )
         if self._active:
             self._expanded += 1
@@ -252,7 +256,9 @@ class Evaluator:
         keys = [self._key(x, frame) for x in access.subscripts]
         if len(keys) != 1 or not isinstance(keys[0], int) or not -len(values) <= keys[0] < len(values):
             raise LanguageError.at(
-                access.span, f"{access.base.span.text} is a list of {len(values)}", f"pick one by a number up to {len(values) - 1}"
+                access.span,
+                f"{access.base.span.text} is a list of {len(values)}",
+                f"pick one by a number up to {len(values) - 1}",
             )
         return values[keys[0]]
 
@@ -267,19 +273,19 @@ class Evaluator:
         if value is None or value is Ellipsis or isinstance(value, (Dim, Expression)):
             return value
         if isinstance(value, bool) or not isinstance(value, int):
-            raise LanguageError.at(subscript.span, f"{describe(value)} is not a subscript", "use integers, slices, None or ...")
+            raise LanguageError.at(
+                subscript.span, f"{describe(value)} is not a subscript", "use integers, slices, None or ..."
+            )
         return value
 
     # --- user functions ------------------------------------------------------------------------
 
-    def expand_term(
-        self, call: Call, arguments: Sequence[Any], keywords: Mapping[str, Any], frame: Frame
-    ) -> AnyTerm:
+    def expand_term(self, call: Call, arguments: Sequence[Any], keywords: Mapping[str, Any], frame: Frame) -> AnyTerm:
         """The body of a user's function as a term, with its arguments in place."""
         body, inner = self._expansion(call, arguments, keywords, frame)
         try:
             analysis = Summation(body, inner)
-            _check_closed(analysis, body, "")
+            check_closed(analysis, body, "")
             return Resolver(self, inner, analysis).term(body, {})
         finally:
             self._active.pop()
@@ -323,29 +329,6 @@ class _Nesting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.evaluator.leave()
-
-
-def _check_closed(analysis: Summation, root: syntax.Expression, keep: str) -> None:
-    """Raise where an index is left over: absent on the left and not repeated in a product."""
-    loose = analysis.loose
-    if not loose:
-        return
-    places = root.terms if isinstance(root, Sum) else (root,)
-    place = next((x for x in places if set(loose) & set(analysis.free_of(x))), root)
-    names = ",".join(loose)
-    are = "is" if len(loose) == 1 else "are"
-    raise LanguageError.at(
-        place.span,
-        f"{_index_list(loose)} not on the left, and {are} not repeated in a product to be summed over",
-        f"to sum, write sum[{names}](...){keep.format('it' if len(loose) == 1 else 'them', names)}",
-    )
-
-
-def _index_list(names: Sequence[str]) -> str:
-    quoted = [repr(x) for x in names]
-    if len(quoted) == 1:
-        return f"index {quoted[0]} is"
-    return f"indices {', '.join(quoted[:-1])} and {quoted[-1]} are"
 
 
 def is_input(value: object) -> bool:

@@ -44,9 +44,9 @@ class Module:
 
 
 def parse(text: str, file: str = "<text>") -> Module:
-    """Read a program; raises ``LanguageError`` with all its independent mistakes.
+    r"""Read a program; raises ``LanguageError`` with all its independent mistakes.
 
-    >>> module = parse("tensor x[i], y[i]\\ns = x[i] * y[i]")
+    >>> module = parse("tensor x[i], y[i]\ns = x[i] * y[i]")
     >>> list(module.tensors), list(module.outputs)
     (['x', 'y'], ['s'])
     """
@@ -116,9 +116,7 @@ class _Program:
         )
 
     def _elaborate(self, source: Source, folder: Path | None) -> Elaborator:
-        elaborator = Elaborator(
-            source, self.positions, self.labels, lambda statement: self._import(statement, folder)
-        )
+        elaborator = Elaborator(source, self.positions, self.labels, lambda statement: self._import(statement, folder))
         elaborator.run()
         return elaborator
 
@@ -158,7 +156,9 @@ def _imported_path(name: str, folder: Path | None, span: Span) -> Path:
         raise LanguageError.at(span, f"{name!r} cannot be read: {error}") from None
     if Path(name).is_absolute() or not path.is_relative_to(root):
         raise LanguageError.at(
-            span, f"{name!r} is outside the folder of the file that imports it", "import relative paths below that folder"
+            span,
+            f"{name!r} is outside the folder of the file that imports it",
+            "import relative paths below that folder",
         )
     return path
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -106,7 +107,7 @@ def _call(span: Span, inner: list[Any]) -> syntax.Expression:
 
 def _arguments(span: Span, inner: list[Any]) -> tuple[tuple[Any, ...], tuple[syntax.Keyword, ...]]:
     keywords = tuple(x for x in inner if isinstance(x, syntax.Keyword))
-    for before, after in zip(inner, inner[1:], strict=False):
+    for before, after in pairwise(inner):
         if isinstance(before, syntax.Keyword) and not isinstance(after, syntax.Keyword):
             raise LanguageError.at(after.span, f"{after.span.text!r} follows a keyword argument; put it before")
     names = [x.name for x in keywords]
@@ -200,7 +201,7 @@ _OPERATORS = {"ADDITION", "MULTIPLICATION", "POWER", "COMPARISON"}
 def _syntax_error(error: UnexpectedInput, span: Span) -> LanguageError:
     text = span.text
     if isinstance(error, UnexpectedCharacters):
-        place = error.pos_in_stream or 0
+        place = int(getattr(error, "pos_in_stream", 0))
         where = Span(span.source, span.start + place, span.start + place + 1)
         return LanguageError.at(where, f"the character {text[place]!r} means nothing here", _stray_hint(text[place]))
     token = error.token if isinstance(error, UnexpectedToken) else None
@@ -214,7 +215,9 @@ def _syntax_error(error: UnexpectedInput, span: Span) -> LanguageError:
 
 
 def _expected(error: UnexpectedInput) -> str:
-    accepted: set[str] = set(getattr(error, "accepts", None) or getattr(error, "expected", ()))
+    accepted: set[str] = set()
+    if isinstance(error, UnexpectedToken):
+        accepted = set(error.accepts or error.expected)
     if "DIM" in accepted:
         return "a name or one of " + ", ".join(KEYWORDS)
     if "NUMBER" in accepted:

@@ -132,8 +132,7 @@ class Resolver:
         if tensor.ndim != len(subscripts):
             raise LanguageError.at(
                 access.span,
-                f"{label} has {tensor.ndim} {'axis' if tensor.ndim == 1 else 'axes'} (shape {shape_text(tensor.shape)}), "
-                f"but {len(subscripts)} {'index' if len(subscripts) == 1 else 'indices'}",
+                f"{label} has {_axes(tensor)}, but {len(subscripts)} {'index' if len(subscripts) == 1 else 'indices'}",
             )
         places = tuple(x.span for x in access.subscripts)
         return AccessTerm(access.span, tensor, subscripts, places, label)
@@ -203,9 +202,7 @@ class Resolver:
                 reduction.function.span, f"{function!r} does not reduce over indices", near or f"use {', '.join(known)}"
             )
         if len(reduction.arguments) != 1:
-            raise LanguageError.at(
-                reduction.span, f"{function}[…](…) takes one term, not {len(reduction.arguments)}"
-            )
+            raise LanguageError.at(reduction.span, f"{function}[…](…) takes one term, not {len(reduction.arguments)}")
         names = listed_indices(reduction.indices, self.frame, f"{function}[…]")
         keeps = function in KEEPING
         bound = {x.name: environment[x.name] if keeps else self.index(x.name, x.span) for x in names}
@@ -237,8 +234,7 @@ class Resolver:
         """An argument: a term where it holds indices, else a value of any kind."""
         if self.analysis.free_of(expression):
             return self.term(expression, environment)
-        value = self.evaluator.whole_part(expression, self.frame, self.analysis)
-        return value
+        return self.evaluator.whole_part(expression, self.frame, self.analysis)
 
     def _scalar(self, expression: Syntax, bracket: bool) -> AnyTerm:
         """A part without indices: it must be a number or a scalar."""
@@ -255,12 +251,14 @@ class Resolver:
             shown = text if isinstance(expression, (Name, Call, Access)) else f"({text})"
             raise LanguageError.at(
                 expression.span,
-                f"{text} has {value.ndim} {'axis' if value.ndim == 1 else 'axes'} (shape {shape_text(value.shape)}) and "
-                "stands "
-                "without indices in an indexed term",
+                f"{text} has {_axes(value)} and stands without indices in an indexed term",
                 f"name its axes: {shown}[{letters}]",
             )
         return ValueTerm(expression.span, value)
+
+
+def _axes(tensor: Expression) -> str:
+    return f"{tensor.ndim} {'axis' if tensor.ndim == 1 else 'axes'} (shape {shape_text(tensor.shape)})"
 
 
 def _negative(term: AnyTerm, span: Span) -> AnyTerm:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import EllipsisType
-from typing import Any, Union
+from typing import Any
 
 from ...ir import Dim, DType, Size
 from ...ir.dims import dim
@@ -16,7 +16,7 @@ from ..expression import Expression
 from .diagnostics import LanguageError, Source, Span
 from .syntax import Definition, Name
 
-Value = Union[Expression, Dim, bool, int, float, str, None, EllipsisType, tuple[Any, ...], list[Any]]
+Value = Expression | Dim | bool | int | float | str | EllipsisType | tuple[Any, ...] | list[Any] | None
 LITERALS: Mapping[str, Value] = {
     "True": True, "False": False, "None": None, "pi": math.pi, "inf": math.inf, "nan": math.nan,
 }  # fmt: skip
@@ -71,7 +71,9 @@ class Scope:
         if known is not None and (known.declared or size is not None):
             place = self.dim_places[name]
             what = "is already declared" if known.declared else "is already used as a size"
-            raise LanguageError.at(span, f"dim {name!r} {what} in line {place.line}", "declare a dim once, before its use")
+            raise LanguageError.at(
+                span, f"dim {name!r} {what} in line {place.line}", "declare a dim once, before its use"
+            )
         self.dims[name] = DimEntry(dim(name) if size is None else size, True)
         self.dim_places.setdefault(name, span)
 

@@ -193,3 +193,26 @@ def _union(*parts: Occurrences) -> Occurrences:
             result.setdefault(name, span)
     return result
 
+
+def check_closed(analysis: Summation, root: Expression, keep: str) -> None:
+    """Raise where an index is left over; ``keep`` says how to keep it (``{}``: it or them, the names)."""
+    loose = analysis.loose
+    if not loose:
+        return
+    places = root.terms if isinstance(root, Sum) else (root,)
+    place = next((x for x in places if set(loose) & set(analysis.free_of(x))), root)
+    names = ",".join(loose)
+    are = "is" if len(loose) == 1 else "are"
+    raise LanguageError.at(
+        place.span,
+        f"{index_list(loose)} not on the left, and {are} not repeated in a product to be summed over",
+        f"to sum, write sum[{names}](...){keep.format('it' if len(loose) == 1 else 'them', names)}",
+    )
+
+
+def index_list(names: Iterable[str]) -> str:
+    """Index names as the subject of a sentence, with its verb."""
+    quoted = [repr(x) for x in names]
+    if len(quoted) == 1:
+        return f"index {quoted[0]} is"
+    return f"indices {', '.join(quoted[:-1])} and {quoted[-1]} are"

@@ -7,7 +7,6 @@ nest.  That is what the implied-sum rule (:mod:`.summation`) reads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 from .diagnostics import Span
 
@@ -163,10 +162,10 @@ class Access(Syntax):
     subscripts: tuple[Expression, ...]
 
 
-Expression = Union[
-    Number, Text, Name, Dots, Slice, Sequence, Unary, Power, Product, Sum, Compare, Call, Reduction,
-    Attribute, Method, Access,
-]  # fmt: skip
+Expression = (
+    Number | Text | Name | Dots | Slice | Sequence | Unary | Power | Product | Sum | Compare | Call
+    | Reduction | Attribute | Method | Access
+)  # fmt: skip
 
 
 # --- statements --------------------------------------------------------------------------------
@@ -242,9 +241,9 @@ class OutputStatement(Syntax):
     names: tuple[Name, ...]
 
 
-Statement = Union[
-    DimStatement, ConstStatement, TensorStatement, Assignment, Definition, ImportStatement, OutputStatement
-]
+Statement = (
+    DimStatement | ConstStatement | TensorStatement | Assignment | Definition | ImportStatement | OutputStatement
+)
 
 
 def children(expression: Syntax) -> list[Expression]:

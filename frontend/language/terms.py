@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 from ...ir import Dim, Size
 from ..expression import Expression
@@ -124,9 +124,9 @@ class ReduceTerm(Term):
     keeps: bool
 
 
-AnyTerm = Union[
-    ValueTerm, AccessTerm, DeltaTerm, PositionTerm, BracketTerm, SumTerm, ProductTerm, CallTerm, ReduceTerm
-]
+AnyTerm = (
+    ValueTerm | AccessTerm | DeltaTerm | PositionTerm | BracketTerm | SumTerm | ProductTerm | CallTerm | ReduceTerm
+)
 
 
 def parts(term: AnyTerm) -> tuple[AnyTerm, ...]:
