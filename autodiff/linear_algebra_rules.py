@@ -205,9 +205,7 @@ def _svd(node: Node, position: int, g: Node, extra: int) -> Node:
     inner = over.product("Eij", (gaps, "ij"), (vh, "ik"), (g, "Ejk"))
     both = build.add(inner, over.transposed(inner))
     turned = over.product("Epq", (u, "pi"), (s, "i"), (both, "Eij"), (vh, "jq"))
-    outside = build.linear_combination(
-        [1, -1], [g, over.product("Ejq", (g, "Ejk"), (vh, "ik"), (vh, "iq"))]
-    )
+    outside = build.linear_combination([1, -1], [g, over.product("Ejq", (g, "Ejk"), (vh, "ik"), (vh, "iq"))])
     return build.add(turned, over.product("Epq", (u, "pj"), (reciprocal, "j"), (outside, "Ejq")))
 
 

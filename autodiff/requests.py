@@ -102,4 +102,3 @@ def _hessian_product(y: Node, points: Sequence[Node], vectors: Sequence[Node], t
     gradients = explicit_jacobians(y, points)
     terms = [_inner_product(gradients[x], v, y) for x, v in zip(points, vectors, strict=True)]
     return explicit_jacobians(build.add(*terms), [target])[target]
-

@@ -142,8 +142,14 @@ PARTIALS: dict[str, Partials] = {
     "conj": lambda x, out: (1.0,),
     "arctan2": _arctan2,
     "logaddexp": lambda x, y, out: (call("sigmoid", call("sub", x, y)), call("sigmoid", call("sub", y, x))),
-    "maximum": lambda x, y, out: (_chosen(x, y, call("gt", x, y), call("lt", x, y)), _chosen(x, y, call("gt", y, x), call("lt", y, x))),
-    "minimum": lambda x, y, out: (_chosen(x, y, call("lt", x, y), call("gt", x, y)), _chosen(x, y, call("lt", y, x), call("gt", y, x))),
+    "maximum": lambda x, y, out: (
+        _chosen(x, y, call("gt", x, y), call("lt", x, y)),
+        _chosen(x, y, call("gt", y, x), call("lt", y, x)),
+    ),
+    "minimum": lambda x, y, out: (
+        _chosen(x, y, call("lt", x, y), call("gt", x, y)),
+        _chosen(x, y, call("lt", y, x), call("gt", y, x)),
+    ),
     "where": lambda c, x, y, out: (0.0, call("where", c, 1.0, 0.0), call("where", c, 0.0, 1.0)),
     "isfinite": _zero_one,
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or"), _zero_two),
@@ -179,7 +185,9 @@ class ScalarDerivative:
     conjugated: Scalar
 
 
-def differentiate(expression: Scalar, count: int, is_complex: bool, seed: Scalar | Number = 1.0) -> list[ScalarDerivative]:
+def differentiate(
+    expression: Scalar, count: int, is_complex: bool, seed: Scalar | Number = 1.0
+) -> list[ScalarDerivative]:
     """The derivatives of ``expression`` with respect to its ``count`` operands, times ``seed``.
 
     One sweep from the root to the leaves; ``where`` lets a derivative through only on the side
@@ -215,7 +223,9 @@ def _spread(part: Call, adjoints: dict[Scalar, tuple[Scalar, Scalar]], is_comple
         )  # fmt: skip
         return
     for x, partial in zip(part.arguments, PARTIALS[part.function](*part.arguments, part), strict=True):
-        _accumulate(adjoints, x, times(direct, partial), times(conjugated, conjugate(partial)) if is_complex else literal(0.0))
+        _accumulate(
+            adjoints, x, times(direct, partial), times(conjugated, conjugate(partial)) if is_complex else literal(0.0)
+        )
 
 
 def _selected(condition: Scalar, value: Scalar, first: bool) -> Scalar:
@@ -224,7 +234,9 @@ def _selected(condition: Scalar, value: Scalar, first: bool) -> Scalar:
     return call("where", condition, value, 0.0) if first else call("where", condition, 0.0, value)
 
 
-def _accumulate(adjoints: dict[Scalar, tuple[Scalar, Scalar]], part: Scalar, direct: Scalar, conjugated: Scalar) -> None:
+def _accumulate(
+    adjoints: dict[Scalar, tuple[Scalar, Scalar]], part: Scalar, direct: Scalar, conjugated: Scalar
+) -> None:
     if isinstance(part, Literal) or (is_number(direct, 0) and is_number(conjugated, 0)):
         return
     known = adjoints.get(part, (literal(0.0), literal(0.0)))

@@ -41,9 +41,7 @@ def _public(*modules: ModuleType) -> dict[str, Callable[..., Any]]:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **_public(
-        elementwise, contraction, reductions, shaping, indexing, creation, linear_algebra, derivatives
-    ),
+    **_public(elementwise, contraction, reductions, shaping, indexing, creation, linear_algebra, derivatives),
     "einsum": einsum,
 }
 FORMATS: dict[str, Callable[..., Any]] = _public(formats)

@@ -139,7 +139,9 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
         starts = [0] * node.ndim
     square = build.slice_node(node, starts, sizes, [1] * node.ndim)
     labels = [first if k == second else k for k in range(node.ndim)]
-    return Expression.of(contract([square], [labels], [k for k in range(node.ndim) if k not in (first, second)] + [first]))
+    return Expression.of(
+        contract([square], [labels], [k for k in range(node.ndim) if k not in (first, second)] + [first])
+    )
 
 
 def diag(x: TensorLike, k: int = 0) -> Expression:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +99,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Ex
         return _symbolic_range(first, last, step, dtype)
     if all(isinstance(x, (int, np.integer)) for x in (first, last, step)):
         kind = as_dtype(dtype or "int64")
-        count = max(0, -(-(int(last) - int(first)) // int(step)) if step > 0 else -((int(last) - int(first)) // -int(step)))
+        count = max(
+            0, -(-(int(last) - int(first)) // int(step)) if step > 0 else -((int(last) - int(first)) // -int(step))
+        )
         values = Expression.of(build.iota(count, kind))
         return values if (first, step) == (0, 1) else values * int(step) + int(first)
     count = max(0, math.ceil((last - first) / step))
@@ -117,5 +118,3 @@ def _symbolic_range(first: Any, last: Any, step: Any, dtype: Any) -> Expression:
         values = values * step
     start = first if isinstance(first, int) else Expression.of(build.extent(first, DType.int64))
     return values if isinstance(start, int) and start == 0 else (values + start).astype(values.dtype)
-
-

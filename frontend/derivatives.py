@@ -90,8 +90,7 @@ def vjp(y: Expression, x: Sequence[Expression], u: TensorLike | Sequence[TensorL
     vectors = _vectors("vjp", u, [node])
     op_count = len(points)
     return [
-        Expression.of(make(Derivative("vjp", op_count, target), node, *points, *vectors))
-        for target in range(op_count)
+        Expression.of(make(Derivative("vjp", op_count, target), node, *points, *vectors)) for target in range(op_count)
     ]
 
 
@@ -111,9 +110,7 @@ def jtjvp(y: Expression, x: Sequence[Expression], v: TensorLike | Sequence[Tenso
     return _products("jtjvp", y, x, v)
 
 
-def _products(
-    kind: str, y: Expression, x: Points, v: TensorLike | Sequence[TensorLike]
-) -> list[Expression]:
+def _products(kind: str, y: Expression, x: Points, v: TensorLike | Sequence[TensorLike]) -> list[Expression]:
     points = _points(x)
     operands = [as_node(y), *points, *_vectors(kind, v, points)]
     return [Expression.of(make(Derivative(kind, len(points), target), *operands)) for target in range(len(points))]

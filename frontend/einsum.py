@@ -82,8 +82,7 @@ def _index_sizes(nodes: Sequence[Node], labels: Sequence[Sequence[Index]]) -> di
             known = sizes.get(index, 1)
             if known not in (1, size) and size != 1:
                 raise ShapeError(
-                    f"index {index!r} has size {known} in operand {origin[index]} and size {size} in "
-                    f"operand {position}"
+                    f"index {index!r} has size {known} in operand {origin[index]} and size {size} in operand {position}"
                 )
             if index not in sizes or known == 1:
                 sizes[index], origin[index] = size, position
@@ -115,8 +114,7 @@ def _read_term(part: str, text: str) -> Term:
     for character in before + after:
         if not (character.isalpha() and character.isascii()):
             raise ParseError(
-                f"subscripts {text!r} hold {character!r}; letters, ',', '->' and one '...' per operand are "
-                "accepted"
+                f"subscripts {text!r} hold {character!r}; letters, ',', '->' and one '...' per operand are accepted"
             )
     return [*before, *([_ELLIPSIS] if dots else []), *after]
 
@@ -144,9 +142,7 @@ def _read_labels(labels: Any) -> Term:
     return term
 
 
-def _resolve_ellipsis(
-    terms: list[Term], output: Term | None, nodes: Sequence[Node]
-) -> tuple[list[Term], Term]:
+def _resolve_ellipsis(terms: list[Term], output: Term | None, nodes: Sequence[Node]) -> tuple[list[Term], Term]:
     """Replace each ellipsis by indices counted from the right, and work out an implicit output."""
     stretched = [
         node.type.shape[term.index(_ELLIPSIS) : term.index(_ELLIPSIS) + node.ndim - len(term) + 1]
@@ -161,9 +157,7 @@ def _resolve_ellipsis(
             )
     rank = len(broadcast_shapes(stretched))
     dots = [("...", axis - rank) for axis in range(rank)]
-    labels = [
-        _replace(term, dots[rank - len(shape) :]) for term, shape in zip(terms, stretched, strict=True)
-    ]
+    labels = [_replace(term, dots[rank - len(shape) :]) for term, shape in zip(terms, stretched, strict=True)]
     if output is None:
         counts = Counter(index for term in labels for index in term if not isinstance(index, tuple))
         once = sorted((index for index, count in counts.items() if count == 1), key=_alphabetical)

@@ -203,7 +203,9 @@ def gelu(x: TensorLike, approximate: str = "none") -> Expression:
     if approximate == "tanh":
         cubic = call("add", _A, call("mul", call("mul", call("square", _A), _A), 0.044715))
         return map_broadcast(
-            call("mul", call("mul", _A, 0.5), call("add", call("tanh", call("mul", cubic, math.sqrt(2 / math.pi))), 1.0)),
+            call(
+                "mul", call("mul", _A, 0.5), call("add", call("tanh", call("mul", cubic, math.sqrt(2 / math.pi))), 1.0)
+            ),
             [node],
         )
     raise DTypeError(f"gelu: approximate={approximate!r} is unknown; use 'none' or 'tanh'")
@@ -313,4 +315,3 @@ def greater(x: TensorLike, y: TensorLike) -> Expression:
 def greater_equal(x: TensorLike, y: TensorLike) -> Expression:
     """Whether ``x >= y``."""
     return elementwise("ge", x, y)
-

@@ -115,9 +115,7 @@ class Expression:
     __int__ = __complex__ = __index__ = __float__  # type: ignore[assignment]
 
     def __array__(self, *args: object, **kwargs: object) -> NoReturn:
-        raise OtusError(
-            f"{self!r} is not an array; use the function of the same name in otus, or compile it first"
-        )
+        raise OtusError(f"{self!r} is not an array; use the function of the same name in otus, or compile it first")
 
     def __copy__(self) -> Expression:
         return self

@@ -42,9 +42,7 @@ def nm(n: int, m: int, axis: int = -1) -> Format:
 _SCHEMES = ("int", "fp8_e4m3", "fp8_e5m2")
 
 
-def quant(
-    bits: int, group: int | None = None, axis: int = -1, symmetric: bool = True, scheme: str = "int"
-) -> Format:
+def quant(bits: int, group: int | None = None, axis: int = -1, symmetric: bool = True, scheme: str = "int") -> Format:
     """Integer codes of ``bits`` bits with scales per tensor, channel (``group=-1``) or group."""
     if not 2 <= bits <= 8:
         raise ShapeError(f"quant: bits={bits}; use 2 to 8")

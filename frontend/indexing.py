@@ -68,8 +68,7 @@ def _one_axis(item: Any, size: Size, axis: int) -> tuple[Size, Size, int, Node |
         indices = as_node(item)
         if indices.type.dtype.kind not in ("int", "uint"):
             raise OtusError(
-                f"a tensor of {indices.type.dtype} cannot index axis {axis}; use integers, or otus.where "
-                "for a mask"
+                f"a tensor of {indices.type.dtype} cannot index axis {axis}; use integers, or otus.where for a mask"
             )
         return 0, size, 1, indices
     if isinstance(item, (bool, np.bool_)) or not (isinstance(item, Dim) or hasattr(item, "__index__")):
@@ -89,7 +88,7 @@ def slice_range(item: slice, size: Size) -> tuple[Size, Size, int]:
         raise ShapeError("a slice cannot have step 0")
     if isinstance(size, int) and all(not isinstance(x, Dim) for x in (item.start, item.stop)):
         bounds = range(*item.indices(size))
-        return (bounds.start, len(bounds), step) if len(bounds) else (0, 0, step)
+        return (bounds.start, len(bounds), step) if bounds else (0, 0, step)
     first: Size = 0 if step > 0 else size - 1
     last: Size = size if step > 0 else -1
     start = first if item.start is None else _bound(item.start, size, clip=step < 0)

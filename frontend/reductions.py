@@ -85,9 +85,7 @@ def var(x: TensorLike, axis: Axes = None, ddof: int = 0, keepdims: bool = False)
     from .elementwise import abs, square
 
     squared = square(abs(centred) if centred.dtype.kind == "complex" else centred).node
-    return _reduce(
-        squared, axis, keepdims, lambda y, axes: _divided_by_count(y, build.sum_axes(y, axes), axes, ddof)
-    )
+    return _reduce(squared, axis, keepdims, lambda y, axes: _divided_by_count(y, build.sum_axes(y, axes), axes, ddof))
 
 
 def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Expression:
@@ -171,4 +169,3 @@ def _spectral_norm(x: Expression, ord: Any, axes: tuple[int, ...]) -> Expression
     assert isinstance(values, Expression)
     total = {2: max, -2: min, "nuc": sum}[ord](values, -1)
     return Expression.of(keep_axes(x.node, total.node, axes))
-

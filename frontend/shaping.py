@@ -182,7 +182,9 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", constant_values: 
     from .creation import ones
     from .elementwise import where
 
-    inside = build.pad_node(ones(node.type.shape, "bool").node, [before for before, _ in widths], shape, [1] * node.ndim)
+    inside = build.pad_node(
+        ones(node.type.shape, "bool").node, [before for before, _ in widths], shape, [1] * node.ndim
+    )
     filler = build.cast(as_node(constant_values), node.type.dtype)
     return where(Expression.of(inside), Expression.of(padded), Expression.of(filler))
 

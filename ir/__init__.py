@@ -42,8 +42,8 @@ from .graph import Graph, check_input_names, verify
 from .node import Node, make
 from .operations import OPERATIONS, Operation
 from .parser import parse_ir
-from .specialise import specialise
 from .printer import dump
+from .specialise import specialise
 from .traverse import inputs_of, substitute, topological
 from .types import DENSE, Facts, Format, TensorType, make_type
 

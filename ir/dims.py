@@ -144,8 +144,7 @@ def dim(name: str) -> Dim:
     """
     if not isinstance(name, str) or not _IDENTIFIER.match(name):
         raise NamingError(
-            f"{name!r} cannot name a dim; a name is a letter or underscore followed by "
-            "letters, digits and underscores"
+            f"{name!r} cannot name a dim; a name is a letter or underscore followed by letters, digits and underscores"
         )
     return _intern({((Symbol(name), 1),): 1})
 
@@ -159,9 +158,7 @@ def as_size(value: object) -> Size:
     try:
         number = value.__index__()  # type: ignore[attr-defined]
     except AttributeError:
-        raise ShapeError(
-            f"{value!r} is not a size; a size is an int, a name such as 'i', or an otus.Dim"
-        ) from None
+        raise ShapeError(f"{value!r} is not a size; a size is an int, a name such as 'i', or an otus.Dim") from None
     return int(number)
 
 

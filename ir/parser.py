@@ -119,9 +119,7 @@ def _value(tree: ast.expr) -> Any:
     return size_from_ast(tree) if number is None else number
 
 
-def _build_operation(
-    name: str, declared: TensorType, strings: list[str], parameters: dict[str, Any]
-) -> Operation:
+def _build_operation(name: str, declared: TensorType, strings: list[str], parameters: dict[str, Any]) -> Operation:
     try:
         if name in _SPECIAL:
             return _SPECIAL[name](declared, strings, parameters)

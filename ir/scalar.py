@@ -145,7 +145,7 @@ class ScalarFunction:
     real_only: bool = False
 
 
-_FLOATING_UNARY = "exp log log1p sqrt rsqrt reciprocal cos arccos cosh sigmoid softplus erfc"
+_FLOATING_UNARY = "exp log log1p sqrt rsqrt cos arccos cosh sigmoid softplus erfc"
 _FLOATING_ZERO = "expm1 sin tan arcsin arctan sinh tanh erf"
 _REAL_ONLY = {"sigmoid", "softplus", "erf", "erfc"}
 
@@ -154,6 +154,7 @@ SCALAR_FUNCTIONS: Mapping[str, ScalarFunction] = {
     "sub": ScalarFunction(2, symbol="-"),
     "mul": ScalarFunction(2, symbol="*", keeps_zero=True),
     "div": ScalarFunction(2, _quotient, symbol="/"),
+    "reciprocal": ScalarFunction(1, _quotient),
     "pow": ScalarFunction(2, symbol="**"),
     "mod": ScalarFunction(2, symbol="%", real_only=True),
     "neg": ScalarFunction(1, keeps_zero=True),
@@ -209,9 +210,7 @@ def infer_dtype(expression: Scalar, operands: Sequence[DType]) -> DType:
 
 def _infer_call(part: Call, operands: list[DType | Number]) -> DType | Number:
     row = SCALAR_FUNCTIONS[part.function]
-    if row.real_only and any(
-        x.kind == "complex" if isinstance(x, DType) else isinstance(x, complex) for x in operands
-    ):
+    if row.real_only and any(x.kind == "complex" if isinstance(x, DType) else isinstance(x, complex) for x in operands):
         raise DTypeError(f"{part.function} is defined for real operands only, not complex ones")
     return row.dtype(operands)
 

@@ -50,9 +50,19 @@ def _specialise_value(value: Any, sizes: Mapping[str, Size]) -> Any:
 
 
 def free_symbols(outputs: Sequence[Node]) -> frozenset[str]:
-    """The names of the symbolic dims in the types of every node."""
-    found: set[str] = set()
-    for node in topological(outputs):
-        for size in node.type.shape:
-            found |= symbols(size)
-    return frozenset(found)
+    """The names of the symbolic dims in the types and parameters of every node."""
+    return frozenset().union(*map(node_symbols, topological(outputs)))
+
+
+def node_symbols(node: Node) -> frozenset[str]:
+    """The names of the symbolic dims in the type and the parameters of one node."""
+    values = [getattr(node.op, field.name) for field in dataclasses.fields(node.op)]
+    return _value_symbols((node.type.shape, *values))
+
+
+def _value_symbols(value: Any) -> frozenset[str]:
+    if isinstance(value, Dim):
+        return symbols(value)
+    if isinstance(value, tuple):
+        return frozenset().union(*map(_value_symbols, value))
+    return frozenset()

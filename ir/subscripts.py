@@ -27,9 +27,7 @@ def choose_letters(sizes: Mapping[int, Size]) -> dict[int, str] | None:
     return {index: letters[index] if index in letters else next(spare) for index in sizes}
 
 
-def subscripts_text(
-    inputs: Sequence[Sequence[int]], output: Sequence[int], letters: Mapping[int, str] | None
-) -> str:
+def subscripts_text(inputs: Sequence[Sequence[int]], output: Sequence[int], letters: Mapping[int, str] | None) -> str:
     """Index lists as a subscript string; as bracketed numbers where letters ran out."""
 
     def one(labels: Sequence[int]) -> str:

@@ -39,6 +39,7 @@ from .frontend.contraction import (
     vdot,
 )
 from .frontend.creation import arange, constant, delta, eye, full, ones, tensor, zeros
+from .frontend.derivatives import derivative
 from .frontend.einsum import einsum
 from .frontend.elementwise import (
     abs,
@@ -89,7 +90,6 @@ from .frontend.elementwise import (
     tanh,
     where,
 )
-from .frontend.derivatives import derivative
 from .frontend.formats import bsr, coo, csf, csr, dense, nm, quant
 from .frontend.indexing import scatter_add, take
 from .frontend.language import LanguageError, Module, load, parse

@@ -146,9 +146,7 @@ def check(
     expanded = parse_pipeline("expand").run(graph, sizes)[0]
     values = evaluate(optimised.outputs, data, sizes)
     plain = evaluate(expanded.outputs, data, sizes)
-    comparisons = [
-        Comparison("optimised against reference", max(map(relative_error, values, plain)), 0.0, 1e-10)
-    ]
+    comparisons = [Comparison("optimised against reference", max(map(relative_error, values, plain)), 0.0, 1e-10)]
     for x, gradient in zip(points, values[1:], strict=True):
         comparisons.append(_compare(expanded.outputs[0], x, gradient, data, sizes, tolerance))
     return CheckReport(tuple(comparisons), sizes, seed)
@@ -196,4 +194,6 @@ def _compare(
     estimate = numerical_gradient(value, data[label])
     scale = max(float(np.max(np.abs(estimate.value), initial=0.0)), 1e-30)
     uncertainty = float(np.max(estimate.error, initial=0.0)) / scale
-    return Comparison(f"gradient with respect to {label}", relative_error(gradient, estimate.value), uncertainty, tolerance)
+    return Comparison(
+        f"gradient with respect to {label}", relative_error(gradient, estimate.value), uncertainty, tolerance
+    )

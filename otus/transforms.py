@@ -129,7 +129,9 @@ def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(number % count for number in listed)
 
 
-def _derive(build: Builder, argnums: int | Sequence[int], derive: Callable[[Any, list[Expression]], Any]) -> ArrayFunction:
+def _derive(
+    build: Builder, argnums: int | Sequence[int], derive: Callable[[Any, list[Expression]], Any]
+) -> ArrayFunction:
     """A function whose result is ``derive(f(*args), points)``, in the structure of the arguments."""
 
     @functools.wraps(build)

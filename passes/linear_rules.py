@@ -109,13 +109,11 @@ def _linear_coefficients(expression: Scalar, count: int) -> list[Number] | None:
     return [form.get(k, 0) for k in range(count)] if isinstance(form, dict) else None
 
 
-def _linear_call(
-    function: str, operands: list[dict[int, Number] | Number | None]
-) -> dict[int, Number] | Number | None:
+def _linear_call(function: str, operands: list[dict[int, Number] | Number | None]) -> dict[int, Number] | Number | None:
     match function, operands:
         case "neg", [dict() as x]:
             return {k: -c for k, c in x.items()}
-        case ("add" | "sub"), [dict() as x, dict() as y]:
+        case (("add" | "sub"), [dict() as x, dict() as y]):
             sign = 1 if function == "add" else -1
             return {k: x.get(k, 0) + sign * y.get(k, 0) for k in {**x, **y}}
         case "mul", ([dict() as x, (bool() | int() | float() | complex()) as c] | [

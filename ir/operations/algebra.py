@@ -22,9 +22,7 @@ def _common_dtype(what: str, operands: tuple[TensorType, ...]) -> DType:
     return dtypes.pop()
 
 
-def _aligned_shape(
-    what: str, inputs: IndexLists, rank: int, operands: tuple[TensorType, ...]
-) -> tuple[Size, ...]:
+def _aligned_shape(what: str, inputs: IndexLists, rank: int, operands: tuple[TensorType, ...]) -> tuple[Size, ...]:
     """The shape of an elementwise result whose operands name the result's axes."""
     for labels in inputs:
         check_axes(what, labels, rank)

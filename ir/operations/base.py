@@ -42,9 +42,7 @@ def check_axes(what: str, axes: Iterable[int], ndim: int) -> None:
         raise ShapeError(f"{what}: axes {tuple(listed)} are not distinct axes of a tensor of rank {ndim}")
 
 
-def joined_sizes(
-    what: str, inputs: Iterable[tuple[int, ...]], operands: tuple[TensorType, ...]
-) -> dict[int, Size]:
+def joined_sizes(what: str, inputs: Iterable[tuple[int, ...]], operands: tuple[TensorType, ...]) -> dict[int, Size]:
     """The size of every index, from operands labelled by ``inputs``.
 
     Raises ``ShapeError`` naming the index, both sizes and both operands where they disagree.

@@ -33,9 +33,7 @@ class Derivative(Operation):
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
         """``y``'s axes, a point's axes, or both, by kind."""
         if self.kind not in DERIVATIVE_KINDS:
-            raise ShapeError(
-                f"unknown derivative {self.kind!r}{nearest(self.kind, DERIVATIVE_KINDS)}"
-            )
+            raise ShapeError(f"unknown derivative {self.kind!r}{nearest(self.kind, DERIVATIVE_KINDS)}")
         y, points = operands[0], operands[1 : 1 + self.points]
         vectors = operands[1 + self.points :]
         for x in (y, *points):
@@ -54,9 +52,7 @@ class Derivative(Operation):
         dtype = y.dtype if self.kind in ("jacobian", "jvp") else x.dtype
         return TensorType(shape.get(self.kind, x.shape), dtype)
 
-    def _check_vectors(
-        self, y: TensorType, points: tuple[TensorType, ...], vectors: tuple[TensorType, ...]
-    ) -> None:
+    def _check_vectors(self, y: TensorType, points: tuple[TensorType, ...], vectors: tuple[TensorType, ...]) -> None:
         expected: tuple[TensorType, ...] = ()
         if self.kind == "vjp":
             expected = (y,)
