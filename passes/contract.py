@@ -142,6 +142,13 @@ def is_embedding(op: Einsum, operands: Sequence[Node]) -> bool:
     )
 
 
+def tied_labels(op: Einsum, operands: Sequence[Node]) -> tuple[Labels, Labels]:
+    """The labels of an embedding's tensor and of its result, with tied indices under one label."""
+    ties = _Ties(list(zip(operands, op.inputs, strict=True)), op.output)
+    core = [labels for x, labels in zip(operands, op.inputs, strict=True) if not isinstance(x.op, Delta)]
+    return ties.roots(core[0]) if core else (), ties.roots(op.output)
+
+
 class _Ties:
     """Which indices deltas make equal; the representative of a class is an output index if it can."""
 

@@ -1,0 +1,155 @@
+"""The kinds of kernel that a program calls.  Every emitter has one rule for each.
+
+Index labels are integers; one label stands for one index within one kernel.  Labels of an operand
+are in the order of its axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .operations import Operation
+from .subscripts import LETTERS
+
+Labels = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Base of kernels.  ``view`` means that the result shares the memory of the first input."""
+
+    name: ClassVar[str] = ""
+
+    @property
+    def view(self) -> bool:
+        """Whether the result lies in the memory of the first input."""
+        return False
+
+    @property
+    def text(self) -> str:
+        """The parameters, for printing."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Contraction(Kernel):
+    """Two tensors multiplied, and indices summed: batches of matrix products.
+
+    ``batch`` indices are on both operands and the result, ``rows`` on the left operand and the
+    result, ``columns`` on the right operand and the result, ``inner`` on both operands and summed.
+    ``method`` is how it is carried out: ``"matrix"`` as matrix products over merged groups,
+    ``"product"`` elementwise without a sum, ``"sum"`` by running over the indices.  ``looped`` are rows or
+    columns that stand among the batch axes, because they cannot be merged without a copy;
+    ``packed`` are the operands to copy first, so that their groups can be merged.
+    """
+
+    name: ClassVar[str] = "contract"
+    left: Labels
+    right: Labels
+    output: Labels
+    batch: Labels
+    rows: Labels
+    columns: Labels
+    inner: Labels
+    method: str
+    looped: Labels = ()
+    packed: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """``"ij,jk->ik" by matrix: rows i, columns k, inner j``."""
+        groups = {"batch": self.batch, "rows": self.rows, "columns": self.columns, "inner": self.inner,
+                  "looped": self.looped}  # fmt: skip
+        listed = ", ".join(f"{name} {labels_text(labels)}" for name, labels in groups.items() if labels)
+        packed = "".join(f", packed {'left' if k == 0 else 'right'}" for k in self.packed)
+        spec = f"{labels_text(self.left)},{labels_text(self.right)}->{labels_text(self.output)}"
+        return f'"{spec}" by {self.method}: {listed or "scalars"}{packed}'
+
+
+@dataclass(frozen=True)
+class Rearrangement(Kernel):
+    """One tensor with diagonals taken, indices summed and axes permuted; a view unless it sums."""
+
+    name: ClassVar[str] = "rearrange"
+    labels: Labels
+    output: Labels
+
+    @property
+    def view(self) -> bool:
+        """Nothing is summed."""
+        return set(self.labels) == set(self.output)
+
+    @property
+    def text(self) -> str:
+        """``"ijj->ji"``."""
+        return f'"{labels_text(self.labels)}->{labels_text(self.output)}"'
+
+
+@dataclass(frozen=True)
+class DiagonalEmbedding(Kernel):
+    """Zeros with one tensor written on a diagonal: equal labels of ``output`` are tied together.
+
+    Labels of ``output`` that are not on the tensor repeat it.
+    """
+
+    name: ClassVar[str] = "embed"
+    labels: Labels
+    output: Labels
+
+    @property
+    def text(self) -> str:
+        """``"i->ii"``."""
+        return f'"{labels_text(self.labels)}->{labels_text(self.output)}"'
+
+
+@dataclass(frozen=True)
+class Direct(Kernel):
+    """One operation of the graph as it stands: map, linear combination, reduction, movement."""
+
+    name: ClassVar[str] = "apply"
+    operation: Operation
+
+    @property
+    def view(self) -> bool:
+        """As the operation says."""
+        return self.operation.view
+
+    @property
+    def text(self) -> str:
+        """The operation's name."""
+        return self.operation.name
+
+
+@dataclass(frozen=True)
+class Factorisation(Kernel):
+    """One call of a linear-algebra routine; ``results`` names the tensors of it that are wanted."""
+
+    name: ClassVar[str] = "factor"
+    operation: Operation
+    results: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """``svd s, vh``."""
+        return f"{self.operation.name} {', '.join(self.results)}"
+
+
+@dataclass(frozen=True)
+class Copy(Kernel):
+    """A fresh copy, for results that would otherwise share memory."""
+
+    name: ClassVar[str] = "copy"
+
+
+def labels_text(labels: Sequence[int]) -> str:
+    """Labels as letters; as bracketed numbers past the alphabet.
+
+    >>> labels_text((0, 1, 0))
+    'iji'
+    """
+    order = LETTERS[8:26] + LETTERS[:8] + LETTERS[26:]
+    if all(0 <= label < len(order) for label in labels):
+        return "".join(order[label] for label in labels)
+    return f"[{' '.join(map(str, labels))}]"

@@ -1,0 +1,217 @@
+"""The program: kernel calls over named buffers, in order, with lifetimes.
+
+This is what every emitter reads.  It knows no target: a kernel says what is computed and how its
+indices are grouped, a buffer has a type and a name, and a size may be symbolic.  ``dims`` lists how
+each symbol is found from the shapes of the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .cost import human_bytes
+from .dims import Size, evaluate, product
+from .errors import VerificationError
+from .kernels import Kernel
+from .node import Node
+from .types import TensorType
+
+ROLES = ("input", "shape", "constant", "temporary", "output")
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A named tensor.
+
+    ``role`` is ``"input"``, ``"shape"`` (an input of which only the shape is read), ``"constant"``,
+    ``"temporary"`` or ``"output"``.  ``base`` names the buffer whose memory this one looks at.
+    ``layout`` lists the axes from the one with the largest stride to the one with the smallest, as
+    planned: emitters may rely on it for speed, never for correctness.
+    """
+
+    name: str
+    type: TensorType
+    role: str
+    layout: tuple[int, ...]
+    base: str | None = None
+
+    @property
+    def bytes(self) -> Size:
+        """Bytes of memory of its own: 0 for views, and for inputs of which only the shape is read."""
+        if self.base is not None or self.role == "shape":
+            return 0
+        return product(self.type.shape) * max(self.type.dtype.bits // 8, 1)
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One step: ``outputs`` from ``inputs``; ``node`` and ``text`` say what the graph calls it."""
+
+    kernel: Kernel
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    node: Node
+    text: str
+
+
+@dataclass(frozen=True)
+class DimBinding:
+    """A symbol from one axis of an input: ``symbol = (shape[axis] - offset) // scale``."""
+
+    symbol: str
+    input: str
+    axis: int
+    scale: Size = 1
+    offset: Size = 0
+
+    def __str__(self) -> str:
+        value = f"{self.input}.shape[{self.axis}]"
+        if self.offset != 0:
+            value = f"({value} - ({self.offset}))"
+        return f"{self.symbol} = {value}" + (f" // ({self.scale})" if self.scale != 1 else "")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Kernel calls in order.  ``outputs`` are buffers, one for each of the graph's outputs."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
+    constants: tuple[tuple[str, Node], ...]
+    calls: tuple[KernelCall, ...]
+    dims: tuple[DimBinding, ...]
+    output_names: tuple[str, ...]
+
+    def buffer_map(self) -> dict[str, Buffer]:
+        """The buffers by name."""
+        return {buffer.name: buffer for buffer in self.buffers}
+
+
+def releases(program: Program) -> tuple[tuple[str, ...], ...]:
+    """For each call, the temporaries that nothing reads after it, views with what they look at."""
+    buffers = program.buffer_map()
+    last = {name: step for name, (_, step) in lifetimes(program).items()}
+    gone: list[list[str]] = [[] for _ in program.calls]
+    for name, step in last.items():
+        if buffers[name].role == "temporary" and step < len(program.calls):
+            gone[step].append(name)
+    return tuple(tuple(names) for names in gone)
+
+
+def lifetimes(program: Program) -> dict[str, tuple[int, int]]:
+    """The steps at which each computed buffer is made and at which its memory is last needed.
+
+    What an output looks at lives to the end, which is step ``len(calls)``.
+    """
+    buffers = program.buffer_map()
+    made: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for step, call in enumerate(program.calls):
+        for name in call.outputs:
+            made[name] = step
+        for name in (*call.inputs, *call.outputs):
+            _keep(name, step, buffers, last)
+    for name in program.outputs:
+        _keep(name, len(program.calls), buffers, last)
+    return {name: (made[name], last[name]) for name in made}
+
+
+def _keep(name: str, step: int, buffers: Mapping[str, Buffer], last: dict[str, int]) -> None:
+    """The buffer and everything it looks at is needed at ``step``."""
+    current: str | None = name
+    while current is not None:
+        last[current] = max(last.get(current, step), step)
+        current = buffers[current].base
+
+
+def planned_peak(program: Program, sizes: Mapping[str, int]) -> int:
+    """The most bytes live at once, inputs and outputs included; kernels' own workspace is not."""
+    return max(bytes_at_steps(program, sizes))
+
+
+def bytes_at_steps(program: Program, sizes: Mapping[str, int]) -> list[int]:
+    """The bytes live before the first call and during each call."""
+    buffers = program.buffer_map()
+    size = {name: evaluate(buffer.bytes, sizes) for name, buffer in buffers.items()}
+    held = sum(size[name] for name in program.inputs) + sum(size[name] for name, _ in program.constants)
+    steps = [held]
+    for call, gone in zip(program.calls, releases(program), strict=True):
+        held += sum(size[name] for name in call.outputs)
+        steps.append(held)
+        held -= sum(size[name] for name in gone)
+    return steps
+
+
+def verify_program(program: Program) -> None:
+    """Check that every buffer is made once, before it is read, and that outputs own their memory.
+
+    Raises ``VerificationError`` naming the buffer.
+    """
+    buffers = program.buffer_map()
+    if len(buffers) != len(program.buffers):
+        raise VerificationError("two buffers share a name")
+    ready = {*program.inputs, *(name for name, _ in program.constants)}
+    for call in program.calls:
+        for name in call.inputs:
+            if name not in ready:
+                raise VerificationError(f"{call.kernel.name} reads buffer {name!r} before it is made")
+        for name in call.outputs:
+            if name in ready or name not in buffers:
+                raise VerificationError(f"{call.kernel.name} makes buffer {name!r} twice, or it is not declared")
+            ready.add(name)
+    _verify_outputs(program, buffers, ready)
+
+
+def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[str]) -> None:
+    owners: dict[str, str] = {}
+    for name in program.outputs:
+        if name not in ready or buffers[name].role != "output":
+            raise VerificationError(f"output {name!r} is not computed into an output buffer")
+        owner = name
+        while (base := buffers[owner].base) is not None:
+            owner = base
+        if buffers[owner].role in ("input", "constant"):
+            raise VerificationError(f"output {name!r} shares the memory of {buffers[owner].role} {owner!r}")
+        if owners.setdefault(owner, name) != name:
+            raise VerificationError(f"outputs {owners[owner]!r} and {name!r} share memory")
+    if len(set(program.outputs)) != len(program.outputs):
+        raise VerificationError(f"outputs {program.outputs} share a buffer")
+
+
+def program_text(program: Program) -> str:
+    """The program as text: one call a line, with the bytes it makes and the buffers it frees.
+
+    ::
+
+        program loss(X: f64[i,k], A: f64[k]) -> out0
+          dim i = X.shape[0]
+          t0: f64[i] = contract "ij,j->i" by matrix: rows i, inner j   X, A   # 8*i bytes
+          out0: f64[] = apply map   t0   # 8 bytes, frees t0
+    """
+    buffers = program.buffer_map()
+    parameters = ", ".join(f"{name}: {buffers[name].type}" for name in program.inputs)
+    lines = [f"program {program.name}({parameters}) -> {', '.join(program.outputs)}"]
+    lines += [f"  dim {binding}" for binding in program.dims]
+    lines += [f"  constant {name}: {buffers[name].type}" for name, _ in program.constants]
+    for call, gone in zip(program.calls, releases(program), strict=True):
+        lines.append(f"  {_call_text(call, gone, buffers)}")
+    return "\n".join(lines) + "\n"
+
+
+def _call_text(call: KernelCall, gone: tuple[str, ...], buffers: Mapping[str, Buffer]) -> str:
+    made = ", ".join(f"{name}: {buffers[name].type}" for name in call.outputs)
+    words = f"{made} = {call.kernel.name} {call.kernel.text}".rstrip()
+    total: Size = 0
+    for name in call.outputs:
+        total = total + buffers[name].bytes
+    view = buffers[call.outputs[0]].base
+    note = f"view of {view}" if view is not None else _bytes_text(total)
+    freed = f", frees {', '.join(gone)}" if gone else ""
+    return f"{words}   {', '.join(call.inputs)}   # {note}{freed}".replace("      #", "   #")
+
+
+def _bytes_text(size: Size) -> str:
+    return human_bytes(size) if isinstance(size, int) else f"{size} bytes"

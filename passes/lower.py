@@ -1,0 +1,298 @@
+"""From the optimised graph to a program: kernels chosen, buffers named, dims bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..ir import Graph, Node, Size, VerificationError
+from ..ir import operations as ops
+from ..ir.kernels import Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.printer import line, node_names
+from ..ir.program import Buffer, KernelCall, Program, verify_program
+from ..ir.scalar import Argument
+from .contract import ContractionOrder, is_embedding, planned_size, tied_labels
+from .contraction_layout import Operand, plan_contraction
+from .dim_bindings import bind_dims
+
+_DEFAULT_SIZE = 64
+_FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)
+_RESULTS = {"eigenvalues": 0, "eigenvectors": 1, "q": 0, "r": 1, "u": 0, "s": 1, "vh": 2, "sign": 0, "logabsdet": 1}
+
+
+def lower(
+    graph: Graph,
+    known_inputs: Sequence[Node] = (),
+    sizes: Mapping[str, int] | None = None,
+    name: str = "kernel",
+) -> Program:
+    """The program that computes ``graph``.
+
+    ``known_inputs`` are inputs that callers have beside those the graph reads, in the order of
+    parameters; one is read for its shape where a dim needs it.  ``sizes`` are sizes to plan for.
+
+    Raises ``NamingError`` where no input determines a dim, ``VerificationError`` for a derivative
+    that is not expanded.
+    """
+    planned = dict(sizes or {})
+    graph = ContractionOrder(sizes=planned).run(graph)
+    program = _Lowering(graph, planned).program(name, known_inputs)
+    verify_program(program)
+    return program
+
+
+class _Lowering:
+    """One lowering: the calls made so far, and the buffer of each node."""
+
+    def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+        self.graph, self.sizes = graph, sizes
+        self.buffers: dict[str, Buffer] = {}
+        self.calls: list[KernelCall] = []
+        self.constants: list[tuple[str, Node]] = []
+        self.of: dict[Node, str] = {}
+        self.results: dict[Node, str] = {}
+        self.taken: set[str] = set()
+        self.numbered = 0
+        order = graph.nodes()
+        self.order = [node for node in order if node in _needed(graph)]
+        self.lines = node_names(order, graph.labels)
+        self.output_names = dict(zip(reversed(graph.outputs), reversed(graph.names), strict=True))
+        self.claimed: set[str] = set()
+        self.spread: set[str] = set()
+        self.families = _families(self.order)
+
+    def program(self, name: str, known_inputs: Sequence[Node]) -> Program:
+        """Lower every node, then the outputs."""
+        inputs = [node for node in self.order if isinstance(node.op, ops.Input)]
+        parameters = list(dict.fromkeys([*known_inputs, *inputs]))
+        self.taken.update(input_label(node) for node in parameters)
+        dims = bind_dims(self.order, [x for x in parameters if x in inputs], parameters)
+        shapes = {binding.input for binding in dims}
+        for node in parameters:
+            if node in inputs or input_label(node) in shapes:
+                self._input(node, "input" if node in inputs else "shape")
+        used = tuple(self.buffers)
+        for node in self.order:
+            if node not in self.of:
+                self._lower(node)
+        named = zip(self.graph.outputs, self.graph.names, strict=True)
+        outputs = tuple(self._output(node, label) for node, label in named)
+        return Program(
+            name, used, outputs, tuple(self.buffers.values()), tuple(self.constants), tuple(self.calls), dims,
+            self.graph.names,
+        )  # fmt: skip
+
+    # --- buffers -------------------------------------------------------------------------------
+
+    def _input(self, node: Node, role: str) -> None:
+        label = input_label(node)
+        self.buffers[label] = Buffer(label, node.type, role, tuple(range(node.ndim)))
+        self.of[node] = label
+
+    def _fresh(self, wanted: str | None) -> str:
+        name = wanted
+        while name is None or name in self.taken:
+            if wanted is None:
+                name = f"t{self.numbered}"
+                self.numbered += 1
+            else:
+                suffix = 2
+                while f"{wanted}_{suffix}" in self.taken:
+                    suffix += 1
+                name = f"{wanted}_{suffix}"
+        self.taken.add(name)
+        return name
+
+    def _wanted(self, node: Node) -> str | None:
+        return self.graph.labels.get(node) or self.output_names.get(node)
+
+    def _define(
+        self, node: Node, kernel: Kernel, inputs: Sequence[str], layout: Sequence[int] | None = None
+    ) -> None:
+        """Add the call that makes ``node``; a result that may not share memory is copied."""
+        base = inputs[0] if kernel.view else None
+        shares = base is not None and self._shares(base, kernel)
+        claims = node in self.output_names and not shares
+        name = self._fresh(None if shares and node in self.output_names else self._wanted(node))
+        self._buffer(name, node, "output" if claims else "temporary", layout, base)
+        self.calls.append(KernelCall(kernel, tuple(inputs), (name,), node, line(node, self.lines)))
+        self.of[node] = name
+        if kernel.view and isinstance(node.op, ops.Broadcast):
+            self.spread.add(name)
+        if claims:
+            self.results[node] = name
+            self.claimed.add(self._owner(name))
+
+    def _buffer(
+        self, name: str, node: Node, role: str, layout: Sequence[int] | None, base: str | None = None
+    ) -> None:
+        order = tuple(range(node.ndim)) if layout is None else tuple(layout)
+        self.buffers[name] = Buffer(name, node.type, role, order, base)
+
+    def _owner(self, name: str) -> str:
+        while (base := self.buffers[name].base) is not None:
+            name = base
+        return name
+
+    def _shares(self, base: str, kernel: Kernel) -> bool:
+        """Whether a view of ``base`` may not be handed out: the memory is not the output's own."""
+        owner = self._owner(base)
+        chain = [base]
+        while (below := self.buffers[chain[-1]].base) is not None:
+            chain.append(below)
+        spread = any(name in self.spread for name in chain)
+        broadcast = isinstance(kernel, Direct) and isinstance(kernel.operation, ops.Broadcast)
+        return self.buffers[owner].role != "temporary" or owner in self.claimed or spread or broadcast
+
+    def _output(self, node: Node, label: str) -> str:
+        """The buffer of one output; a copy where its node has no buffer of its own left."""
+        if node in self.results:
+            return self.results.pop(node)
+        name = self._fresh(self.graph.labels.get(node) or label)
+        source = self.of[node]
+        self._buffer(name, node, "output", self.buffers[source].layout)
+        self.calls.append(KernelCall(Copy(), (source,), (name,), node, line(node, self.lines)))
+        return name
+
+    # --- operations ----------------------------------------------------------------------------
+
+    def _lower(self, node: Node) -> None:
+        match node.op:
+            case ops.Derivative(kind=kind):
+                raise VerificationError(f"a {kind} is still in the graph; run the pass 'expand' before lowering")
+            case ops.Constant():
+                name = self._fresh(self.graph.labels.get(node) or "constant")
+                self._buffer(name, node, "constant", None)
+                self.constants.append((name, node))
+                self.of[node] = name
+            case ops.Einsum():
+                self._einsum(node)
+            case ops.LinearCombination() | ops.Map():
+                self._elementwise(node)
+            case _ if isinstance(node.op, _FACTORISATIONS):
+                self._factorisation(node)
+            case _:
+                self._define(node, Direct(node.op), [self.of[x] for x in node.operands], self._moved_layout(node))
+
+    def _einsum(self, node: Node) -> None:
+        assert isinstance(node.op, ops.Einsum)
+        if is_embedding(node.op, node.operands):
+            labels, output = tied_labels(node.op, node.operands)
+            sources = [self.of[x] for x in kernel_operands(node)]
+            self._define(node, DiagonalEmbedding(labels, output), sources)
+        elif len(node.operands) == 1:
+            self._rearrange(node, node.op.inputs[0], node.op.output)
+        else:
+            self._contract(node)
+
+    def _rearrange(self, node: Node, labels: Sequence[int], output: Sequence[int]) -> None:
+        source = self.of[node.operands[0]]
+        kernel = Rearrangement(tuple(labels), tuple(output))
+        memory = dict.fromkeys(labels[axis] for axis in self.buffers[source].layout)
+        layout = [kernel.output.index(label) for label in memory if label in kernel.output]
+        self._define(node, kernel, [source], layout)
+
+    def _contract(self, node: Node) -> None:
+        assert isinstance(node.op, ops.Einsum)
+        sources = [self.of[x] for x in node.operands]
+        left, right = (
+            Operand(labels, tuple(labels[axis] for axis in self.buffers[source].layout))
+            for labels, source in zip(node.op.inputs, sources, strict=True)
+        )
+        found: dict[int, Size] = {}
+        for labels, operand in zip(node.op.inputs, node.operands, strict=True):
+            found.update(zip(labels, operand.type.shape, strict=True))
+        sizes = {label: planned_size(size, self.sizes, _DEFAULT_SIZE) for label, size in found.items()}
+        plan = plan_contraction(left, right, node.op.output, sizes)
+        if plan.exchanged:
+            sources.reverse()
+        layout = [node.op.output.index(label) for label in plan.memory]
+        self._define(node, plan.kernel, sources, layout)
+
+    def _elementwise(self, node: Node) -> None:
+        assert isinstance(node.op, (ops.LinearCombination, ops.Map))
+        op = node.op
+        if op.coefficients == (1,) if isinstance(op, ops.LinearCombination) else isinstance(op.expression, Argument):
+            self._rearrange(node, op.inputs[0], range(op.rank))
+            return
+        sources = [self.of[x] for x in node.operands]
+        layout = None
+        for labels, source in zip(op.inputs, sources, strict=True):
+            if len(labels) == op.rank and layout is None:
+                layout = [labels[axis] for axis in self.buffers[source].layout]
+        self._define(node, Direct(op), sources, layout)
+
+    def _factorisation(self, node: Node) -> None:
+        family = self.families[_family(node)]
+        names = []
+        for member in family:
+            wanted = self._wanted(member)
+            name = self._fresh(wanted)
+            self._buffer(name, member, "output" if member in self.output_names else "temporary", None)
+            self.of[member] = name
+            names.append(name)
+            if member in self.output_names:
+                self.results[member] = name
+                self.claimed.add(name)
+        results = tuple(_result(member) for member in family)
+        sources = tuple(self.of[x] for x in node.operands)
+        text = "; ".join(line(member, self.lines) for member in family)
+        self.calls.append(KernelCall(Factorisation(node.op, results), sources, tuple(names), node, text))
+
+    def _moved_layout(self, node: Node) -> Sequence[int] | None:
+        """Slices, casts and broadcasts keep the order of the axes in memory; other results are row-major."""
+        if not node.operands:
+            return None
+        layout = self.buffers[self.of[node.operands[0]]].layout
+        if isinstance(node.op, (ops.Slice, ops.Cast)):
+            return layout
+        if isinstance(node.op, ops.Broadcast):
+            axes = [node.op.axes[axis] for axis in layout]
+            return [*(axis for axis in range(node.ndim) if axis not in axes), *axes]
+        return None
+
+
+def input_label(node: Node) -> str:
+    """The name of an input node."""
+    assert isinstance(node.op, ops.Input)
+    return node.op.label
+
+
+def kernel_operands(node: Node) -> list[Node]:
+    """The operands that the kernel of ``node`` reads: deltas of an embedding are never made."""
+    if isinstance(node.op, ops.Einsum) and is_embedding(node.op, node.operands):
+        return [x for x in node.operands if not isinstance(x.op, ops.Delta)]
+    return list(node.operands)
+
+
+def _needed(graph: Graph) -> set[Node]:
+    found: set[Node] = set()
+    stack = list(graph.outputs)
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(kernel_operands(node))
+    return found
+
+
+def _result(node: Node) -> str:
+    assert isinstance(node.op, _FACTORISATIONS)
+    return node.op.result
+
+
+def _family(node: Node) -> tuple[object, ...]:
+    """What the results of one factorisation have in common."""
+    op = node.op
+    options = tuple(value for name, value in vars(op).items() if name != "result")
+    return (type(op), options, node.operands)
+
+
+def _families(order: Sequence[Node]) -> dict[tuple[object, ...], list[Node]]:
+    families: dict[tuple[object, ...], list[Node]] = {}
+    for node in order:
+        if isinstance(node.op, _FACTORISATIONS):
+            families.setdefault(_family(node), []).append(node)
+    for members in families.values():
+        members.sort(key=lambda member: _RESULTS[_result(member)])
+    return families
+
