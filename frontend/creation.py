@@ -99,14 +99,11 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Ex
         return _symbolic_range(first, last, step, dtype)
     if all(isinstance(x, (int, np.integer)) for x in (first, last, step)):
         kind = as_dtype(dtype or "int64")
-        count = max(
-            0, -(-(int(last) - int(first)) // int(step)) if step > 0 else -((int(last) - int(first)) // -int(step))
-        )
+        count = len(range(int(first), int(last), int(step)))
         values = Expression.of(build.iota(count, kind))
         return values if (first, step) == (0, 1) else values * int(step) + int(first)
     count = max(0, math.ceil((last - first) / step))
-    values = np.asarray(np.arange(count) * step + first)
-    return constant(values if dtype is None else values.astype(str(as_dtype(dtype))))
+    return constant(np.arange(count) * step + first, dtype)
 
 
 def _symbolic_range(first: Any, last: Any, step: Any, dtype: Any) -> Expression:

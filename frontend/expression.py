@@ -112,7 +112,7 @@ class Expression:
     def __float__(self) -> NoReturn:
         raise OtusError(f"{self!r} has no value yet; compile it with otus.compile and call the result")
 
-    __int__ = __complex__ = __index__ = __float__  # type: ignore[assignment]
+    __int__ = __complex__ = __index__ = __float__
 
     def __array__(self, *args: object, **kwargs: object) -> NoReturn:
         raise OtusError(f"{self!r} is not an array; use the function of the same name in otus, or compile it first")

@@ -20,7 +20,7 @@ def as_shape(shape: ShapeLike) -> tuple[Size, ...]:
     """A shape from one size or a sequence; names are dims."""
     if isinstance(shape, (str, Dim)) or hasattr(shape, "__index__"):
         return (as_size(shape),)
-    return tuple(as_size(size) for size in shape)  # type: ignore[union-attr]
+    return tuple(as_size(size) for size in shape)
 
 
 def reshape(x: TensorLike, shape: ShapeLike) -> Expression:

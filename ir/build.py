@@ -111,10 +111,10 @@ def contract(
         if label in output[:axis]:
             nodes.append(delta(known[label], operands[0].type.dtype))
             terms.append((label, fresh + axis))
-            present.add(label)
-            label = fresh + axis
-            present.add(label)
-        result.append(label)
+            present |= {label, fresh + axis}
+            result.append(fresh + axis)
+        else:
+            result.append(label)
     for axis, label in enumerate(result):
         if label in present:
             kept.append(label)

@@ -12,7 +12,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, ClassVar, Union
 
 from .errors import NamingError, ParseError, ShapeError
 
@@ -65,7 +65,7 @@ class Dim:
     """
 
     __slots__ = ("_text", "terms")
-    _interned: dict[tuple[tuple[Monomial, int], ...], Dim] = {}
+    _interned: ClassVar[dict[tuple[tuple[Monomial, int], ...], Dim]] = {}
     terms: tuple[tuple[Monomial, int], ...]
     _text: str | None
 

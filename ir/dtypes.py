@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
 from .errors import DTypeError, nearest
+
+_PythonNumber = Union[bool, int, float, complex]  # named here, since DType has a member called bool
 
 
 class DType(StrEnum):
@@ -66,6 +68,8 @@ class DType(StrEnum):
         return {"complex64": DType.float32, "complex128": DType.float64}.get(self.value, self)
 
 
+Promotable = Union[DType, _PythonNumber]
+
 # name: (kind, bits, abbreviation)
 _ROWS: dict[str, tuple[str, int, str]] = {
     "bool": ("bool", 8, "bool"),
@@ -99,7 +103,7 @@ def as_dtype(value: Any) -> DType:
         raise DTypeError(f"unknown dtype {value!r}{hint}") from None
 
 
-def promote(*values: DType | bool | int | float | complex) -> DType:
+def promote(*values: Promotable) -> DType:
     """The NumPy 2 result type of operands; Python scalars are weak and adapt to tensors.
 
     Types that NumPy lacks follow JAX: bfloat16 with float16 gives float32; an 8-bit float or a
@@ -115,7 +119,7 @@ def promote(*values: DType | bool | int | float | complex) -> DType:
     floats = {v for v in values if isinstance(v, DType) and v.kind == "float"}
     if floats:
         return _promote_floats(floats)
-    return promote(*(DType(f"{v.kind}8") if v in outside else v for v in values))  # type: ignore[union-attr]
+    return promote(*(DType(f"{_kind(v)}8") if v in outside else v for v in values))
 
 
 def _promote_floats(floats: set[DType]) -> DType:
@@ -129,7 +133,7 @@ def _promote_floats(floats: set[DType]) -> DType:
     return max(wide, key=lambda v: v.bits)
 
 
-def _kind(value: DType | bool | int | float | complex) -> str:
+def _kind(value: Promotable) -> str:
     return value.kind if isinstance(value, DType) else type(value).__name__
 
 

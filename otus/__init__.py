@@ -18,11 +18,9 @@ array([2., 2.])
 
 from __future__ import annotations
 
-from pathlib import Path as _Path
+from . import _checkout as _checkout  # first: it makes the rooms importable from a checkout
 
-_root = _Path(__file__).parent.parent
-if (_root / "pyproject.toml").is_file() and (_root / "ir" / "__init__.py").is_file():
-    __path__.append(str(_root))  # in a checkout the rooms stand beside this folder
+# isort: split
 
 from .checking import CheckReport, check
 from .compilation import backends, compile

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ class ArrayFunction:
 
     def _trace(self, arguments: dict[str, Any]) -> Any:
         signature = inspect.signature(self._build)
-        bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+        bound = inspect.BoundArguments(signature, OrderedDict(arguments))
         result = self._build(*bound.args, **bound.kwargs)
         from .frontend import as_expression
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,9 +31,12 @@ class Expand(Pass):
     def run(self, graph: Graph) -> Graph:
         """Expand until no request is left."""
         while ready := innermost_requests(graph):
-            expanded = expand_together(ready)
-            graph = graph.transform(lambda node, operands: expanded.get(node) or rebuild(node, operands))
+            graph = _replaced(graph, expand_together(ready))
         return graph
+
+
+def _replaced(graph: Graph, new: Mapping[Node, Node]) -> Graph:
+    return graph.transform(lambda node, operands: new.get(node) or rebuild(node, operands))
 
 
 def innermost_requests(graph: Graph) -> list[Node]:
