@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from otus.ir import OtusError
 from otus.frontend.language import LanguageError, parse
+from otus.ir import OtusError
 
 HEADER = "dim n = 5, m\ntensor A[n,3], B[4,n], x[n], X[m,m] : float32\n"
 
@@ -195,7 +195,7 @@ p.otus:3:11: '<' is out of place; expected the end of the line
     3 | y = 1 < 2 < 3
       |           ^
   hint: comparisons do not chain; write one comparison, and multiply brackets for 'and'""",
-    "import \"other.otus\"": """\
+    'import "other.otus"': """\
 p.otus:3:8: a text without a file has no folder to import from
     3 | import "other.otus"
       |        ^^^^^^^^^^^^
@@ -229,7 +229,9 @@ def test_attributes_are_those_of_the_first_mistake() -> None:
 
 
 def test_several_independent_mistakes_are_reported_together_in_order() -> None:
-    error = failure("tensor x[3], x[4]\ny = (x + \nz = fooo\nw = 2 x\nv = zeros(3\ntensor A[2,2] : nope\nu = A[i,i,i]\n")
+    error = failure(
+        "tensor x[3], x[4]\ny = (x + \nz = fooo\nw = 2 x\nv = zeros(3\ntensor A[2,2] : nope\nu = A[i,i,i]\n"
+    )
     assert [x.span.line for x in error.diagnostics] == [1, 2, 3, 4, 5, 6, 7]
 
 

@@ -136,7 +136,7 @@ k = derivative(loss, x, order=2)
     assert m["f"] is f["vjp"](y, [x], [y])[0]
     assert m["g"] is f["hvp"](loss, [a], [m["V"]])[0]
     assert m["h"] is f["jtjvp"](y, [x], [m["v"]])[0]
-    assert m["k"] is m["c"]
+    assert m["k"] is f["derivative"](loss, x, 2)
 
 
 # --- statements --------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_any_name_can_be_looked_up() -> None:
     module = parse("const c = 2\ntensor x[3]\ny = c * x")
     assert module["c"].shape == ()
     assert module["x"] is module.tensors["x"]
-    with pytest.raises(NamingError, match="did you mean 'x'|gives no value to 'xx'"):
+    with pytest.raises(NamingError, match="gives no value to 'xx'"):
         _ = module["xx"]
 
 
@@ -231,7 +231,8 @@ def test_imports_stay_in_the_folder_and_do_not_run_in_circles(tmp_path: Path) ->
     main = write(
         tmp_path / "inner",
         {
-            "main.otus": f'import "../secret.otus"\nimport "{tmp_path}/secret.otus"\nimport "link.otus"\nimport "a.otus"\n',
+            "main.otus": f'import "../secret.otus"\nimport "{tmp_path}/secret.otus"\n'
+            'import "link.otus"\nimport "a.otus"\n',
             "a.otus": 'import "b.otus"',
             "b.otus": 'import "a.otus"',
         },
