@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from enum import StrEnum
 from typing import Any, Union
 
@@ -53,12 +54,12 @@ class DType(StrEnum):
         return _ROWS[self.value][2]
 
     @property
-    def is_inexact(self) -> bool:
+    def is_inexact(self) -> builtins.bool:
         """Whether the type is floating or complex, so that derivatives exist."""
         return self.kind in ("float", "complex")
 
     @property
-    def in_numpy(self) -> bool:
+    def in_numpy(self) -> builtins.bool:
         """Whether NumPy has this type."""
         return self.value not in _NOT_IN_NUMPY
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checking import value_checker
 from .ir import Node, OtusError
 from .optimisation import graph_of, is_leaf
 from .passes import DEFAULT_PIPELINE, parse_pipeline
-from .runtime.compiled import CompiledFunction, Request, backend_states, require_backend
 from .structures import rebuild
 
-__all__ = ["CompiledFunction", "backends", "compile"]
+if TYPE_CHECKING:
+    from .runtime.compiled import CompiledFunction
 
 
 def compile(
@@ -58,6 +58,8 @@ def compile(
     >>> f(A=numpy.eye(2), x=numpy.array([1.0, 2.0]))["y"]
     array([1., 2.])
     """
+    from .runtime.compiled import CompiledFunction, Request, require_backend
+
     require_backend(backend)
     graph = graph_of(outputs, dims)
     text = pipeline if pipeline is not None else ("expand" if backend == "reference" else DEFAULT_PIPELINE)
@@ -85,6 +87,8 @@ def backends() -> dict[str, str]:
     >>> otus.backends()["numpy"]
     'available'
     """
+    from .runtime.compiled import backend_states
+
     return {
         name: "available" if reason is None else f"unavailable: {reason}" for name, reason in backend_states().items()
     }

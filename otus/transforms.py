@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from .compilation import compile
 from .frontend import Expression, derivatives
 from .frontend.creation import tensor
 from .ir import DType, OtusError, UnsupportedError, as_dtype, promote
-from .runtime.compiled import CompiledFunction
 from .structures import flatten, paths, rebuild
+
+if TYPE_CHECKING:
+    from .runtime.compiled import CompiledFunction
 
 Builder = Callable[..., Any]
 
