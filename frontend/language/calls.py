@@ -131,7 +131,8 @@ def guarded(name: str, action: Callable[[], Any], span: Span) -> Any:
         message, _, hint = str(error).partition("; ")
         raise LanguageError.at(span, message, hint or None) from error
     except _ARGUMENT_ERRORS as error:
-        raise LanguageError.at(span, f"{name} does not take these arguments: {error}") from error
+        usage = signature_text(name) if name in CALLABLE else None
+        raise LanguageError.at(span, f"{name} does not take these arguments: {error}", usage) from error
 
 
 def fold(name: str, arguments: Sequence[Any], span: Span) -> Value:
@@ -153,14 +154,19 @@ def _bind(
     try:
         return signature.bind(*arguments, **keywords)
     except TypeError as error:
-        listed = ", ".join(_parameter_text(x) for x in signature.parameters.values())
-        hint = f"{name}({listed})"
+        hint = signature_text(name, signature)
         unknown = [key for key in keywords if key not in signature.parameters]
         if unknown:
             near = nearest(unknown[0], signature.parameters).removeprefix("; ")
             raise LanguageError.at(span, f"{name} has no argument {unknown[0]!r}", near or hint) from error
         count = len(arguments) + len(keywords)
         raise LanguageError.at(span, f"{name} got {count} argument{'s' * (count != 1)}: {error}", hint) from error
+
+
+def signature_text(name: str, signature: inspect.Signature | None = None) -> str:
+    """How a function is called, such as ``softmax(x, axis=-1)``."""
+    parameters = (signature or _signature(CALLABLE[name])).parameters.values()
+    return f"{name}({', '.join(map(_parameter_text, parameters))})"
 
 
 @cache

@@ -19,10 +19,11 @@ from .arithmetic import describe
 from .calls import guarded
 from .diagnostics import MAXIMUM_DIAGNOSTICS, Diagnostic, LanguageError, Source, Span
 from .evaluate import Evaluator, is_input
-from .parser import parse_statement
+from .parser import FACTS_HINT, parse_statement
 from .scope import Frame, Poisoned, Scope
 from .statements import Chunk, split
 from .syntax import (
+    Access,
     Assignment,
     Call,
     ConstStatement,
@@ -189,6 +190,8 @@ class Elaborator:
         word = fact.function.name if isinstance(fact, Call) else getattr(fact, "name", fact.span.text)
         known = [*DType.__members__, *FACTS, *FORMATS]
         near = nearest(str(word), known).removeprefix("; ")
+        if isinstance(fact, Access):
+            near = FACTS_HINT
         hint = near or f"facts are {', '.join(FACTS)}; dtypes are float64, float32, int64, …"
         raise LanguageError.at(fact.span, f"{fact.span.text!r} is neither a dtype nor a fact nor a format", hint)
 

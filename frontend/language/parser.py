@@ -22,6 +22,7 @@ from .statements import Chunk
 
 KEYWORDS = ("dim", "tensor", "const", "def", "import", "output")
 MAXIMUM_DEPTH = 60
+FACTS_HINT = "the facts end the statement and hold for all its tensors; declare others in their own statement"
 _MAXIMUM_DIGITS = 400
 
 
@@ -252,6 +253,8 @@ def _syntax_hint(token: Token | None, text: str) -> str | None:
         return "write * between factors, and one statement a line"
     if token is None or token.type == "$END":
         return None
+    if first == "tensor" and str(token) == ":":
+        return FACTS_HINT
     if str(token) in ("==", "<", ">", "<=", ">=", "!="):
         return "comparisons do not chain; write one comparison, and multiply brackets for 'and'"
     return None

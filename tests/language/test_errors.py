@@ -115,6 +115,21 @@ p.otus:3:17: 'flaot32' is neither a dtype nor a fact nor a format
     3 | tensor H[3,3] : flaot32
       |                 ^^^^^^^
   hint: did you mean 'float32'?""",
+    "tensor C[n] : int64, D[n] : bool": """\
+p.otus:3:27: ':' is out of place; expected the end of the line or ','
+    3 | tensor C[n] : int64, D[n] : bool
+      |                           ^
+  hint: the facts end the statement and hold for all its tensors; declare others in their own statement""",
+    "tensor C[n] : int64, D[n]": """\
+p.otus:3:22: 'D[n]' is neither a dtype nor a fact nor a format
+    3 | tensor C[n] : int64, D[n]
+      |                      ^^^^
+  hint: the facts end the statement and hold for all its tensors; declare others in their own statement""",
+    "y = ones(0.5)": """\
+p.otus:3:5: ones does not take these arguments: 'float' object is not iterable
+    3 | y = ones(0.5)
+      |     ^^^^^^^^^
+  hint: ones(shape, dtype='float64')""",
     "tensor x[3]": """\
 p.otus:3:8: 'x' already has a value, from line 2
     3 | tensor x[3]
