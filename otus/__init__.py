@@ -24,6 +24,7 @@ from . import _checkout as _checkout  # first: it makes the rooms importable fro
 
 from .checking import CheckReport, check
 from .compilation import backends, compile
+from .compressed import Compressed, CompressedValue, compress
 from .frontend import Expression
 from .frontend.contraction import (
     diag,
@@ -154,6 +155,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
+    "Compressed",
+    "CompressedValue",
     "Cost",
     "DType",
     "DTypeError",
@@ -184,6 +187,7 @@ __all__ = [
     "check",
     "cholesky",
     "compile",
+    "compress",
     "concatenate",
     "conj",
     "constant",

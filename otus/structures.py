@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """A value that stands for several tensors, such as a compressed derivative."""
+
+    def leaves(self) -> list[Any]:
+        """The tensors it is made of."""
+
+    def with_values(self, values: Sequence[Any]) -> Any:
+        """The same over the values of its leaves."""
 
 
 def flatten(value: Any, is_leaf: Callable[[Any], bool]) -> list[Any]:
@@ -13,6 +24,8 @@ def flatten(value: Any, is_leaf: Callable[[Any], bool]) -> list[Any]:
             return [leaf for item in value.values() for leaf in flatten(item, is_leaf)]
         if isinstance(value, (tuple, list)):
             return [leaf for item in value for leaf in flatten(item, is_leaf)]
+        if isinstance(value, Composite):
+            return value.leaves()
     return [value]
 
 
@@ -29,6 +42,8 @@ def _rebuild(value: Any, leaves: Iterator[Any], is_leaf: Callable[[Any], bool]) 
             return type(value)(*(_rebuild(item, leaves, is_leaf) for item in value))
         if isinstance(value, (tuple, list)):
             return type(value)(_rebuild(item, leaves, is_leaf) for item in value)
+        if isinstance(value, Composite):
+            return value.with_values([next(leaves) for _ in value.leaves()])
     return next(leaves)
 
 
@@ -39,6 +54,8 @@ def paths(value: Any, is_leaf: Callable[[Any], bool], prefix: str = "") -> list[
             return [p for key, item in value.items() for p in paths(item, is_leaf, _join(prefix, key))]
         if isinstance(value, (tuple, list)):
             return [p for k, item in enumerate(value) for p in paths(item, is_leaf, _join(prefix, k))]
+        if isinstance(value, Composite):
+            return [_join(prefix, k) for k in range(len(value.leaves()))]
     return [prefix]
 
 
