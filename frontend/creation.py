@@ -103,7 +103,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Ex
         values = Expression.of(build.iota(count, kind))
         return values if (first, step) == (0, 1) else values * int(step) + int(first)
     count = max(0, math.ceil((last - first) / step))
-    return constant(np.arange(count) * step + first, dtype)
+    return constant(np.arange(count) * float(step) + float(first), dtype)
 
 
 def _symbolic_range(first: Any, last: Any, step: Any, dtype: Any) -> Expression:

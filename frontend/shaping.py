@@ -10,7 +10,7 @@ from ..ir.dims import Dim, as_size, floor_divide, product
 from ..ir.operations import Concatenate
 from ..ir.types import shape_text
 from .axes import normalise_axes, normalise_axis
-from .broadcasting import as_nodes, broadcast_shapes, operand
+from .broadcasting import as_nodes, broadcast_shapes
 from .expression import Axes, Expression, TensorLike, as_node
 
 ShapeLike = int | str | Dim | Sequence[Any]
@@ -144,7 +144,7 @@ def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0) -> Expressi
     """Tensors one after another along ``axis``; flattened first where ``axis`` is None."""
     if not tensors:
         raise ShapeError("concatenate needs at least one tensor")
-    nodes = as_nodes([operand(as_node(x)) for x in tensors])
+    nodes = as_nodes([as_node(x) for x in tensors])
     if axis is None:
         nodes, axis = [build.reshape(x, [product(x.type.shape)]) for x in nodes], 0
     if nodes[0].ndim == 0:

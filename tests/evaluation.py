@@ -1,0 +1,54 @@
+"""How the suite computes values: compile, run, and hold the IR's text form to its promise.
+
+Every graph that passes through here, before and after each pass, is written as text and read back:
+``parse_ir(dump(g)) is g``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+import otus
+from otus.ir import Node, dump, parse_ir
+from otus.structures import flatten
+
+BACKENDS = ("numpy", "reference")
+
+
+def is_expression(value: object) -> bool:
+    return isinstance(value, otus.Expression)
+
+
+def assert_round_trip(nodes: Iterable[Node]) -> None:
+    """The text of the nodes reads back as the very same nodes."""
+    listed = list(nodes)
+    text = dump(listed)
+    again = parse_ir(text)
+    assert isinstance(again, list)
+    assert all(x is y for x, y in zip(listed, again, strict=True)), f"read back as another graph:\n{text}"
+
+
+def run(outputs: Any, data: Mapping[str, Any] | None = None, backend: str = "numpy") -> Any:
+    """The values of an expression or a structure of them, in the same structure."""
+    compiled = otus.compile(outputs, backend=backend)
+    assert_round_trip(x.node for x in flatten(outputs, is_expression))
+    for record in compiled.report:
+        assert_round_trip(record.after.outputs)
+    return compiled(**(data or {}))
+
+
+def tensors(data: Mapping[str, np.ndarray]) -> list[otus.Expression]:
+    """One tensor for each array: its name, its shape, its dtype."""
+    return [otus.tensor(name, array.shape, str(array.dtype)) for name, array in data.items()]
+
+
+def assert_close(actual: Any, expected: Any, rtol: float = 1e-9, atol: float = 1e-10, what: str = "") -> None:
+    """Equal shapes, and values within the tolerance of the expected array's largest element."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, not {expected.shape}"
+    finite = np.abs(expected[np.isfinite(expected)]) if expected.dtype.kind in "fc" else np.zeros(0)
+    scale = float(finite.max(initial=1.0))
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol * scale, err_msg=what)
