@@ -1,0 +1,8 @@
+"""Programs to source text, one emitter a target."""
+
+from __future__ import annotations
+
+from .emitted import Emitted, Statement
+from .numpy_emitter import emit_numpy
+
+__all__ = ["Emitted", "Statement", "emit_numpy"]

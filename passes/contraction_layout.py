@@ -43,14 +43,60 @@ class Layout:
 
 def plan_contraction(left: Operand, right: Operand, output: Labels, sizes: Mapping[int, int]) -> Layout:
     """The kernel for one pairwise contraction; the operand with the last output index stands right."""
-    only_left = bool(output) and output[-1] in left.labels and output[-1] not in right.labels
-    if only_left and any(x in right.labels for x in left.labels if x not in output):
+    exchanged = _stands_right(left, right, output)
+    if exchanged:
         left, right = right, left
-    else:
-        only_left = False
-    planner = _Planner(left, right, output, sizes)
-    kernel, memory = planner.choose()
-    return Layout(kernel, only_left, memory)
+    kernel, memory = _Planner(left, right, output, sizes).choose()
+    return Layout(kernel, exchanged, memory)
+
+
+def _stands_right(left: Operand, right: Operand, output: Labels) -> bool:
+    """Whether a matrix product with the operands exchanged has the result's last index last."""
+    rows = [x for x in left.labels if x not in right.labels]
+    columns = [x for x in right.labels if x not in left.labels]
+    summed = any(x not in output for x in left.labels)
+    return summed and bool(columns) and output[-1:] != () and output[-1] in rows
+
+
+def elementwise_memory(operands: Sequence[Operand], output: Labels, sizes: Mapping[int, int]) -> Labels:
+    """The indices of an elementwise result from the largest stride to the smallest.
+
+    This is NumPy's order "K": neighbouring axes change places where that suits the strides of the
+    operands, and C order wins where they disagree.
+    """
+    strides = [_strides(operand, sizes) for operand in operands]
+    order = list(reversed(output))
+    for start in range(1, len(order)):
+        place = start
+        for earlier in range(start - 1, -1, -1):
+            verdict = _before(order[start], order[earlier], strides)
+            if verdict is False:
+                break
+            if verdict:
+                place = earlier
+        order.insert(place, order.pop(start))
+    return tuple(reversed(order))
+
+
+def _strides(operand: Operand, sizes: Mapping[int, int]) -> dict[int, int]:
+    found, stride = {}, 1
+    for label in reversed(operand.memory):
+        found[label] = stride if sizes[label] != 1 else 0
+        stride *= max(sizes[label], 1)
+    return found
+
+
+def _before(label: int, other: int, strides: Sequence[Mapping[int, int]]) -> bool | None:
+    """Whether ``label`` has the smaller strides; None where no operand has both."""
+    verdict: bool | None = None
+    for operand in strides:
+        ours, theirs = operand.get(label, 0), operand.get(other, 0)
+        if ours and theirs:
+            if theirs <= ours:
+                verdict = False
+            elif verdict is None:
+                verdict = True
+    return verdict
 
 
 @dataclass(frozen=True)
@@ -75,7 +121,7 @@ class _Planner:
     def choose(self) -> tuple[Contraction, Labels]:
         """The kernel, and the result's labels in memory order."""
         if not self.inner:
-            return self._kernel("product"), self._product_memory()
+            return self._kernel("product"), elementwise_memory((self.left, self.right), self.output, self.sizes)
         if not self.batch and not (self.rows and self.columns):
             return self._vector()
         if self.rows and self.columns:
@@ -87,13 +133,6 @@ class _Planner:
             self.left.labels, self.right.labels, self.output, self.batch, self.rows, self.columns, self.inner,
             method, looped, packed,
         )  # fmt: skip
-
-    def _product_memory(self) -> Labels:
-        """Elementwise results take the layout of an operand that has every index."""
-        for operand in (self.left, self.right):
-            if set(operand.labels) == set(self.output):
-                return operand.memory
-        return self.output
 
     def _vector(self) -> tuple[Contraction, Labels]:
         """A matrix (or vector) times a vector; where the matrix would need a copy, run over the indices."""

@@ -11,7 +11,7 @@ from ..ir.printer import line, node_names
 from ..ir.program import Buffer, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
 from .contract import ContractionOrder, is_embedding, planned_size, tied_labels
-from .contraction_layout import Operand, plan_contraction
+from .contraction_layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
 
 _DEFAULT_SIZE = 64
@@ -194,19 +194,21 @@ class _Lowering:
     def _contract(self, node: Node) -> None:
         assert isinstance(node.op, ops.Einsum)
         sources = [self.of[x] for x in node.operands]
-        left, right = (
-            Operand(labels, tuple(labels[axis] for axis in self.buffers[source].layout))
-            for labels, source in zip(node.op.inputs, sources, strict=True)
-        )
-        found: dict[int, Size] = {}
-        for labels, operand in zip(node.op.inputs, node.operands, strict=True):
-            found.update(zip(labels, operand.type.shape, strict=True))
-        sizes = {label: planned_size(size, self.sizes, _DEFAULT_SIZE) for label, size in found.items()}
+        (left, right), sizes = self._operands(node, node.op.inputs)
         plan = plan_contraction(left, right, node.op.output, sizes)
         if plan.exchanged:
             sources.reverse()
         layout = [node.op.output.index(label) for label in plan.memory]
         self._define(node, plan.kernel, sources, layout)
+
+    def _operands(self, node: Node, inputs: Sequence[tuple[int, ...]]) -> tuple[list[Operand], dict[int, int]]:
+        """The operands as contraction planning sees them, and the size to plan for of each label."""
+        operands, found = [], dict[int, Size]()
+        for labels, operand in zip(inputs, node.operands, strict=True):
+            layout = self.buffers[self.of[operand]].layout
+            operands.append(Operand(labels, tuple(labels[axis] for axis in layout)))
+            found.update(zip(labels, operand.type.shape, strict=True))
+        return operands, {label: planned_size(size, self.sizes, _DEFAULT_SIZE) for label, size in found.items()}
 
     def _elementwise(self, node: Node) -> None:
         assert isinstance(node.op, (ops.LinearCombination, ops.Map))
@@ -214,12 +216,9 @@ class _Lowering:
         if op.coefficients == (1,) if isinstance(op, ops.LinearCombination) else isinstance(op.expression, Argument):
             self._rearrange(node, op.inputs[0], range(op.rank))
             return
-        sources = [self.of[x] for x in node.operands]
-        layout = None
-        for labels, source in zip(op.inputs, sources, strict=True):
-            if len(labels) == op.rank and layout is None:
-                layout = [labels[axis] for axis in self.buffers[source].layout]
-        self._define(node, Direct(op), sources, layout)
+        operands, sizes = self._operands(node, op.inputs)
+        layout = elementwise_memory(operands, tuple(range(op.rank)), sizes)
+        self._define(node, Direct(op), [self.of[x] for x in node.operands], layout)
 
     def _factorisation(self, node: Node) -> None:
         family = self.families[_family(node)]

@@ -1,0 +1,159 @@
+"""Kernels of index algebra as NumPy source: contractions, sums, diagonals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ir import Size, UnsupportedError
+from ..ir.kernels import Contraction, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.program import KernelCall
+from ..ir.subscripts import LETTERS
+from .numpy_linear_algebra import factorisation_lines
+from .numpy_operations import OPERATION_RULES
+from .numpy_source import Source, aligned, dtype_source, new_axes, permuted, size_of
+
+Labels = tuple[int, ...]
+
+
+def kernel_lines(call: KernelCall, source: Source) -> list[str]:
+    """The statements of one kernel call."""
+    rule = KERNEL_RULES[type(call.kernel)]
+    return rule(call.kernel, call, source)
+
+
+def _assigned(call: KernelCall, source: Source, expression: str) -> list[str]:
+    return [f"{source.target(call)} = {expression}"]
+
+
+def _direct(kernel: Direct, call: KernelCall, source: Source) -> list[str]:
+    result = OPERATION_RULES[type(kernel.operation)](kernel.operation, call, source)
+    return _assigned(call, source, result) if isinstance(result, str) else result
+
+
+def _copy(kernel: Copy, call: KernelCall, source: Source) -> list[str]:
+    return _assigned(call, source, f"np.array({source.operands(call)[0]})")
+
+
+def _factorisation(kernel: Factorisation, call: KernelCall, source: Source) -> list[str]:
+    targets = [source.buffers[name] for name in call.outputs]
+    return factorisation_lines(kernel, source.operands(call)[0], targets)
+
+
+# --- one operand -------------------------------------------------------------------------------
+
+
+def _rearrange(kernel: Rearrangement, call: KernelCall, source: Source) -> list[str]:
+    (name,), labels = source.operands(call), kernel.labels
+    distinct = tuple(dict.fromkeys(labels))
+    if distinct != labels:
+        name = f"np.einsum({subscripts([labels], distinct)}, {name})"
+    summed = [axis for axis, label in enumerate(distinct) if label not in kernel.output]
+    if summed:
+        name = f"{name}.sum({sum_arguments(summed, len(distinct), source.types(call)[0].dtype)})"
+    kept = [label for label in distinct if label in kernel.output]
+    return _assigned(call, source, permuted(name, [kept.index(label) for label in kernel.output]))
+
+
+def sum_arguments(axes: Sequence[int], rank: int, dtype: Any) -> str:
+    """The arguments of ``sum`` or ``prod``; narrow integers keep their dtype."""
+    parts = []
+    if len(axes) < rank:
+        parts.append(f"axis={axes[0] if len(axes) == 1 else tuple(axes)}")
+    if dtype.kind in ("bool", "int", "uint") and dtype.value not in ("int64", "uint64"):
+        parts.append(f"dtype={dtype_source(dtype)}")
+    return ", ".join(parts)
+
+
+def subscripts(inputs: Sequence[Labels], output: Labels) -> str:
+    """Subscripts for ``np.einsum``; raises ``UnsupportedError`` past its 52 letters."""
+    order = list(dict.fromkeys(label for labels in inputs for label in labels))
+    if len(order) > len(LETTERS):
+        raise UnsupportedError(
+            f"an einsum that ties {len(order)} indices is more than NumPy can name; {len(LETTERS)} are accepted"
+        )
+    start = LETTERS.index("i")
+    letters = {label: LETTERS[(start + k) % len(LETTERS)] for k, label in enumerate(order)}
+    texts = ["".join(letters[label] for label in labels) for labels in (*inputs, output)]
+    return f'"{",".join(texts[:-1])}->{texts[-1]}"'
+
+
+def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: Source) -> list[str]:
+    target, result = source.target(call), source.target_type(call)
+    distinct = tuple(dict.fromkeys(kernel.output))
+    value = aligned(source.operands(call)[0], kernel.labels, distinct) if call.inputs else "1"
+    return [
+        f"{target} = np.zeros({source.shape(result.shape)}, {dtype_source(result.dtype)})",
+        f"np.einsum({subscripts([kernel.output], distinct)}, {target})[...] = {value}",
+    ]
+
+
+# --- two operands ------------------------------------------------------------------------------
+
+
+def _contract(kernel: Contraction, call: KernelCall, source: Source) -> list[str]:
+    left, right = source.operands(call)
+    if kernel.method == "product":
+        axes = kernel.output
+        product = f"{aligned(left, kernel.left, axes)} * {aligned(right, kernel.right, axes)}"
+        return _assigned(call, source, product)
+    if kernel.method == "sum":
+        spec = subscripts([kernel.left, kernel.right], kernel.output)
+        return _assigned(call, source, f"np.einsum({spec}, {left}, {right})")
+    return _assigned(call, source, _MatrixProduct(kernel, call, source).expression())
+
+
+class _MatrixProduct:
+    """``matmul`` of two operands, each with batch axes first and one axis for each merged group."""
+
+    def __init__(self, kernel: Contraction, call: KernelCall, source: Source) -> None:
+        self.kernel, self.source = kernel, source
+        self.names = source.operands(call)
+        self.sizes: dict[int, Size] = {}
+        for type, labels in zip(source.types(call), (kernel.left, kernel.right), strict=True):
+            self.sizes |= size_of(type, labels)
+        self.leading = kernel.batch + kernel.looped
+        self.rows = tuple(x for x in kernel.rows if x not in kernel.looped)
+        self.columns = tuple(x for x in kernel.columns if x not in kernel.looped)
+
+    def expression(self) -> str:
+        """The product, with its axes in the order of the result."""
+        inner = self.kernel.inner
+        left_groups = [self.rows, inner] if self.rows or self._leads(self.kernel.left) else [inner]
+        right_groups = [inner, self.columns] if self.columns or self._leads(self.kernel.right) else [inner]
+        left = self._operand(0, self.kernel.left, left_groups)
+        right = self._operand(1, self.kernel.right, right_groups)
+        if len(left_groups) == len(right_groups) == 1:
+            return f"np.dot({left}, {right})"
+        product = f"{left} @ {right}"
+        groups = left_groups[:-1] + right_groups[1:]
+        order = self.leading + self.rows + self.columns
+        wanted = [order.index(label) for label in self.kernel.output]
+        if any(len(group) != 1 for group in groups):
+            return permuted(f"({product}).reshape({self.source.listed(self.sizes[x] for x in order)})", wanted)
+        return permuted(product if wanted == sorted(wanted) else f"({product})", wanted)
+
+    def _leads(self, labels: Labels) -> bool:
+        return any(label in labels for label in self.leading)
+
+    def _operand(self, position: int, labels: Labels, groups: Sequence[Labels]) -> str:
+        present = [label for label in self.leading if label in labels]
+        order = [labels.index(x) for x in (*present, *(x for group in groups for x in group))]
+        name = permuted(self.names[position], order)
+        if position in self.kernel.packed:
+            name = f"np.ascontiguousarray({name})"
+        single = [[self.sizes[label]] for label in present]
+        name = self.source.grouped(name, [*single, *([self.sizes[x] for x in group] for group in groups)])
+        if not present:
+            return name
+        return name + new_axes([*(label in labels for label in self.leading), *(True for _ in groups)])
+
+
+KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, Source], list[str]]] = {
+    Contraction: _contract,
+    Rearrangement: _rearrange,
+    DiagonalEmbedding: _embed,
+    Direct: _direct,
+    Factorisation: _factorisation,
+    Copy: _copy,
+}
