@@ -25,10 +25,19 @@ def is_number(x: Scalar | Number, value: Number) -> bool:
     return (x.value if isinstance(x, Literal) else x) == value and not isinstance(x, (Argument, Call))
 
 
+def _numbers(x: Scalar | Number, y: Scalar | Number) -> tuple[Number, Number] | None:
+    """Both values, where both are numbers."""
+    first, second = (z.value if isinstance(z, Literal) else z for z in (x, y))
+    return None if isinstance(first, Scalar) or isinstance(second, Scalar) else (first, second)
+
+
 def times(x: Scalar | Number, y: Scalar | Number) -> Scalar:
     """``x * y``, without factors of 1; a factor of 0 gives 0."""
     if is_number(x, 0) or is_number(y, 0):
         return literal(0.0)
+    numbers = _numbers(x, y)
+    if numbers is not None:
+        return literal(numbers[0] * numbers[1])
     if is_number(x, 1):
         return as_scalar(y)
     if is_number(y, 1):
@@ -42,6 +51,9 @@ def times(x: Scalar | Number, y: Scalar | Number) -> Scalar:
 
 def plus(x: Scalar | Number, y: Scalar | Number) -> Scalar:
     """``x + y``, without terms of 0."""
+    numbers = _numbers(x, y)
+    if numbers is not None:
+        return literal(numbers[0] + numbers[1])
     if is_number(x, 0):
         return as_scalar(y)
     return as_scalar(x) if is_number(y, 0) else call("add", as_scalar(x), as_scalar(y))

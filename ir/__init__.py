@@ -24,7 +24,7 @@ its subscripts.  Lines that start with ``#`` are comments.
 
 from __future__ import annotations
 
-from . import build, dims, scalar
+from . import build, dims, formula, scalar
 from .cost import Cost, SizedCost, cost, human_bytes
 from .dims import Dim, Size, dim
 from .drawing import to_networkx
@@ -75,6 +75,7 @@ __all__ = [
     "dim",
     "dims",
     "dump",
+    "formula",
     "human_bytes",
     "inputs_of",
     "make",

@@ -31,7 +31,7 @@ from .operations import (
     Slice,
 )
 from .operations.algebra import IndexLists
-from .scalar import Argument, Number, Scalar, argument, call, substitute_arguments, used_arguments
+from .scalar import Argument, Number, Scalar, argument, call, infer_dtype, substitute_arguments, used_arguments
 from .types import TensorType
 
 Labels = Sequence[int]
@@ -153,6 +153,11 @@ def map_node(
     labels = [tuple(x) for x in inputs] if inputs is not None else [tuple(range(rank))] * len(operands)
     sizes = {axis: size for x, names in zip(operands, labels, strict=True)
              for axis, size in zip(names, x.type.shape, strict=True)}  # fmt: skip
+    if not used_arguments(expression):
+        # Literals alone: the same value everywhere, computed once from a 1 of the right dtype.
+        one = constant(1, infer_dtype(expression, []))
+        scalar = make(Map(call("mul", expression, argument(0)), ((),), 0), one)
+        return broadcast(scalar, (), [sizes[axis] for axis in range(rank)])
     kept: dict[tuple[Node, tuple[int, ...]], int] = {}
     values: list[Scalar] = [argument(0)] * len(operands)
     for position in used_arguments(expression):
@@ -164,8 +169,6 @@ def map_node(
     aligned = covered == list(range(rank))
     if isinstance(expression, Argument) and (not renamed or renamed[0] == tuple(range(len(covered)))):
         result = next(iter(kept))[0]
-    elif not kept:
-        raise ValueError("a map needs an operand; build a constant instead")
     else:
         result = make(Map(expression, renamed, len(covered)), *(x for x, _ in kept))
     return result if aligned else broadcast(result, covered, [sizes[axis] for axis in range(rank)])

@@ -147,7 +147,7 @@ from .ir import (
     ShapeError,
     UnsupportedError,
 )
-from .optimisation import cost, dump, optimize, parse_ir, pipeline, simplify, to_networkx
+from .optimisation import cost, dump, formula, optimize, parse_ir, pipeline, simplify, to_networkx
 from .runtime.memory import MemoryLimitError
 from .transforms import function, grad, hessian, hvp, jacobian, jtjvp, jvp, vjp
 
@@ -217,6 +217,7 @@ __all__ = [
     "eye",
     "flip",
     "floor",
+    "formula",
     "full",
     "function",
     "gelu",

@@ -154,6 +154,26 @@ def parse_ir(text: str) -> Any:
     return [Expression.of(node) for node in parsed]
 
 
+def formula(expr: Expression, latex: bool = False, name: str = "out") -> str:
+    """Index notation: derivatives expanded, sums implied by repeated indices.
+
+    ``name`` is what the left-hand side calls the value.  Values that are read more than once get a
+    line of their own.
+
+    >>> import otus
+    >>> A, B, X = (otus.tensor(n, s) for n, s in (("A", ("i", "r")), ("B", ("j", "r")), ("X", ("i", "j"))))
+    >>> H = otus.hessian(((A @ B.T - X) ** 2).sum(), A)
+    >>> print(otus.formula(H, name="H"))
+    H[i,r,i',r'] = 2 δ[i,i'] B[j,r] B[j,r']
+    """
+    if not isinstance(expr, Expression):
+        raise OtusError(f"formula takes one expression, not {expr!r}")
+    node = expr.node
+    if innermost_requests(graph_of(expr)):
+        node = simplify(expr).node
+    return ir.formula.formula(node, name, latex)
+
+
 def to_networkx(outputs: Any) -> networkx.DiGraph[Any]:
     """The graph as a NetworkX ``DiGraph``; nodes carry ``op``, ``shape``, ``dtype``, ``text`` and ``name``."""
     return ir.to_networkx(graph_of(outputs).outputs)
