@@ -157,6 +157,8 @@ class ScalarPrinter:
     def _applied(self, function: str, operands: list[_Value], infix: bool = True) -> _Value:
         """The source of the function applied, whatever dtype NumPy gives it."""
         codes = [x.code for x in operands]
+        # NumPy's ** squares booleans for the exponent 2, which makes them int8.
+        infix = infix and not (function == "pow" and operands[0].kind is DType.bool)
         if function in _OPERATORS and infix:
             return _infix(function, operands)
         if function in _OPERATORS:
