@@ -1,0 +1,3 @@
+"""stub to be replaced"""
+def demo() -> None:
+    """x"""

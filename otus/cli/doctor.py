@@ -1,0 +1,96 @@
+"""``otus doctor``: what is installed, what can run, and where things are."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from .. import compilation
+from ..frontend.creation import tensor
+from ..runtime.settings import list_settings, settings
+from .console import show, write, write_json
+from .failures import version
+from .options import AsJson
+
+REQUIRED = ("numpy", "scipy", "sympy", "opt_einsum", "networkx", "lark", "typer", "rich", "jinja2")
+OPTIONAL = {
+    "torch": "reads .pt files; takes and returns tensors",
+    "safetensors": "reads .safetensors files",
+    "jax": "takes and returns arrays",
+    "tensorly": "data of the demo",
+    "scikit-learn": "peers in the benchmarks",
+    "matplotlib": "pictures of the demo",
+    "triton": "GPU kernels, in a later version",
+    "cotengra": "contraction orders of large networks, in a later version",
+}
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Show what is installed, which backends run here, the settings, and where the cache is.
+
+    \b
+    Example:
+        otus doctor
+        otus doctor --json
+    """
+    facts = examine()
+    if as_json:
+        write_json(facts)
+        return
+    write(f"Otus {facts['otus']}, Python {facts['python']} on {facts['platform']}, {facts['cores']} cores")
+    write(f"from {facts['location']}")
+    _show("Backends", [[name, state, ""] for name, state in facts["backends"].items()])
+    _show("Required packages", [[name, found or "missing", ""] for name, found in facts["required"].items()])
+    _show(
+        "Optional packages",
+        [[name, found or "not installed", OPTIONAL[name]] for name, found in facts["optional"].items()],
+    )
+    _show("Settings, by environment variable", [[x["name"], x["value"], x["meaning"]] for x in facts["settings"]])
+    write(f"\nCache: {facts['cache']['path']}{'' if facts['cache']['exists'] else ' (nothing there yet)'}")
+    write(f"Self-test: {facts['self_test']}")
+
+
+def examine() -> dict[str, Any]:
+    """Everything that ``otus doctor`` shows, by name."""
+    cache = settings().cache
+    return {
+        "otus": version("otus") or "unknown",
+        "location": str(Path(__file__).parent.parent),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "backends": compilation.backends(),
+        "required": {name: version(name) for name in REQUIRED},
+        "optional": {name: version(name) for name in OPTIONAL},
+        "settings": [
+            {"name": x.name, "value": x.value, "source": x.source, "accepted": x.accepted, "meaning": x.meaning}
+            for x in list_settings()
+        ],
+        "cache": {"path": str(cache), "exists": cache.exists()},
+        "self_test": self_test(),
+    }
+
+
+def self_test() -> str:
+    """Compile and run a small product on the NumPy backend: ``"passed"``, or what came out instead.
+
+    >>> self_test()
+    'passed'
+    """
+    x = tensor("x", ("n",))
+    value = compilation.compile((x * x).sum())(x=np.arange(4.0))
+    return "passed" if value == 14 else f"failed: the squares of 0 to 3 sum to {value}"
+
+
+def _show(title: str, rows: list[list[str]]) -> None:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, show_header=False)
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    show(table)

@@ -1,0 +1,60 @@
+"""A program that a command works on: read, with the sizes of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..frontend import Expression
+from ..frontend.language import Module, load
+from ..ir import Graph, NamingError, OtusError, ShapeError, specialise
+from ..ir.errors import nearest
+from ..ir.specialise import free_symbols
+
+
+def load_program(path: Path) -> Module:
+    """The program in a file; raises ``LanguageError`` with its mistakes, ``OtusError`` where it cannot be used."""
+    if path.is_dir():
+        raise OtusError(f"{path} is a folder; give a file, such as {path / 'program.otus'}")
+    module = load(path)
+    if not module.outputs:
+        raise OtusError(f"{path} computes nothing; assign something, as in: loss = sum(x ^ 2)")
+    return module
+
+
+def check_sizes(module: Module, sizes: Mapping[str, int]) -> None:
+    """Raise ``NamingError`` for a dim that the program has not, ``ShapeError`` for one that its text fixes."""
+    known = dims_of(module)
+    for name, size in sizes.items():
+        if module.dims.get(name, size) != size:
+            raise ShapeError(
+                f"{module.file} fixes dim {name} at {module.dims[name]}, and --dim says {size}; "
+                f"write 'dim {name}' without a size there to choose it here"
+            )
+        if name not in known and name not in module.dims:
+            hint = nearest(name, known) or f"; its dims are {', '.join(known) or 'all fixed'}"
+            raise NamingError(f"{module.file} has no dim {name!r}{hint}")
+
+
+def dims_of(module: Module) -> list[str]:
+    """The names of the dims whose sizes the program leaves open."""
+    everything = [*module.tensors.values(), *module.outputs.values()]
+    return sorted(free_symbols([x.node for x in everything]))
+
+
+def sized_outputs(module: Module, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Those of the sizes that the outputs depend on."""
+    free = free_symbols([x.node for x in module.outputs.values()])
+    return {name: size for name, size in sizes.items() if name in free}
+
+
+def graph_of(module: Module, sizes: Mapping[str, int] | None = None) -> Graph:
+    """The outputs as a graph that keeps the program's names, with sizes put in."""
+    nodes = [x.node for x in module.outputs.values()]
+    graph = Graph(tuple(nodes), tuple(module.outputs), module.labels)
+    return graph.replaced(specialise(nodes, sizes)) if sizes else graph
+
+
+def describe_tensor(name: str, tensor: Expression) -> str:
+    """A tensor as messages show it, such as ``A[i,8]``."""
+    return f"{name}[{','.join(map(str, tensor.shape))}]" if tensor.shape else name
