@@ -6,7 +6,7 @@ contract's names exist, so that values and derivatives are compared on one descr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,7 +221,8 @@ class Case:
     """A use of the function ``name``: ``call(namespace, *operands)``.
 
     ``smooth`` is False where there is no derivative (or it is zero by definition everywhere);
-    ``oracle`` is False where JAX has no derivative of this, and finite differences judge alone.
+    ``oracle`` is False where JAX has no derivative of this, and finite differences judge alone;
+    rows of one ``variant`` differ in their shapes only.
     """
 
     name: str
@@ -231,14 +232,15 @@ class Case:
     smooth: bool = True
     oracle: bool = True
     dtype_as_numpy: bool = True
+    variant: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}-{self.note}" if self.note else self.name
 
 
-def case(name: str, call: Callable[..., Any], *operands: Draw, note: str = "", **flags: bool) -> Case:
+def case(name: str, call: Callable[..., Any], *operands: Draw, note: str = "", **flags: Any) -> Case:
     shapes = "_".join("x".join(map(str, each.shape)) or "scalar" for each in operands)
-    return Case(name, f"{note}-{shapes}" if note else shapes, call, operands, **flags)
+    return Case(name, f"{note}-{shapes}" if note else shapes, call, operands, variant=note, **flags)
 
 
 UNARY: dict[str, str] = {
@@ -287,7 +289,8 @@ def _elementwise() -> list[Case]:
         for a, b in PAIRS
         if a in ((), (1,), (2, 3), (3, 1)) and b in ((), (1,), (3,))
     ]
-    return rows + [
+    return [
+        *rows,
         case("where", lambda xp, c, x: xp.where(c, x, 2.0), booleans(2, 3), real(3), note="number"),
         case("where", lambda xp, c, x: xp.where(c, 0, x), integers(4), real(4), note="integer condition"),
         case("gelu", lambda xp, x: xp.gelu(x, approximate="tanh"), real(3, 5), note="tanh"),
@@ -482,7 +485,8 @@ def _indexing() -> list[Case]:
         return call
 
     rows = [case("take", index(key), real(4, 4), note=f"[{key}]".replace("\n", "")) for key in keys]
-    return rows + [
+    return [
+        *rows,
         case("take", lambda xp, x: xp.take(x, np.array([0, -1, 0, 2]), axis=0), real(3, 2)),
         case("take", lambda xp, x: xp.take(x, np.array([[1, -2], [1, 1]]), axis=1), real(2, 3, 2), note="matrix"),
         case("take", lambda xp, x: xp.take(x, np.array([5, 0, 5])), real(2, 3), note="flat"),
@@ -544,7 +548,8 @@ def _contraction() -> list[Case]:
         ((0,), (0,)),
     ]
     rows += [case("dot", lambda xp, x, y: xp.dot(x, y), real(*a), real(*b)) for a, b in dots]
-    return rows + [
+    return [
+        *rows,
         case("vdot", lambda xp, x, y: xp.vdot(x, y), real(2, 3), real(2, 3)),
         case("vdot", lambda xp, x, y: xp.vdot(x, y), real(), real()),
         case("outer", lambda xp, x, y: xp.outer(x, y), real(2), real(3)),
@@ -683,7 +688,7 @@ def _linear_algebra() -> list[Case]:
         ]
     rows += [
         case("svd", lambda xp, x: xp.svd(x)[0] ** 2, real(3, 2, domain="singular_values"), note="full u", smooth=False),
-        case("svd", lambda xp, x: xp.svd(x)[1], real(3, 2, domain="singular_values"), note="full s"),
+        case("svd", lambda xp, x: xp.svd(x)[1], real(3, 2, domain="singular_values"), note="full s", oracle=False),
         case(
             "svd", lambda xp, x: xp.svd(x)[2] ** 2, real(3, 2, domain="singular_values"), note="full vh", smooth=False
         ),
@@ -773,6 +778,21 @@ CASES: tuple[Case, ...] = (
     *_linear_algebra(),
     *_creation(),
 )
+
+
+def representatives(rows: Sequence[Case]) -> list[Case]:
+    """One row of each function and variant: the largest."""
+    best: dict[tuple[str, str], Case] = {}
+    for each in rows:
+        key = (each.name, each.variant)
+        if key not in best or _size(best[key]) < _size(each):
+            best[key] = each
+    return list(best.values())
+
+
+def _size(each: Case) -> int:
+    return sum(int(np.prod(x.shape)) for x in each.operands)
+
 
 # Names in otus.frontend.FUNCTIONS that need no row here, and why.
 ELSEWHERE: dict[str, str] = {
