@@ -43,9 +43,7 @@ class _Emitter:
         """The body first, which says what helpers and sizes it uses; then what stands above it."""
         body, statements = self._body()
         above = [*self._head(), *self._sizes()]
-        moved = tuple(
-            Statement(s.first + len(above), s.last + len(above), s.text, s.ir, s.node) for s in statements
-        )
+        moved = tuple(Statement(s.first + len(above), s.last + len(above), s.text, s.ir, s.node) for s in statements)
         parameters = tuple(self.source.buffers[name] for name in self.program.inputs)
         return Emitted("\n".join([*above, *body]) + "\n", self.function, parameters, moved)
 

@@ -44,6 +44,7 @@ def _polynomial(x: Any, coefficients: Any) -> Any:
     return total
 
 
+# fmt: off
 def _erf_near_zero(x: Any) -> Any:
     """The error function for abs(x) <= 0.46875 (Cody, Math. Comp. 23 (1969), 631)."""
     square = np.minimum(x * x, 0.25)
@@ -85,6 +86,7 @@ def _erfc_tail(y: Any) -> Any:
     return (5.6418958354775628695e-1 - inverse * above / below) / y
 
 
+# fmt: on
 def _erfc_beyond(y: Any) -> Any:
     """erfc for y >= 0.46875.  The leading bits of y are squared exactly, so that exp(-y*y) is good."""
     y = np.minimum(y, 30)

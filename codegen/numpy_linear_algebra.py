@@ -34,7 +34,7 @@ def _whole(op: Any, operand: str) -> str:
         case HermitianEigen(uplo=uplo):
             return f"np.linalg.eigh({operand}{_triangle(uplo)})"
         case QR(complete=complete):
-            return f"""np.linalg.qr({operand}{', mode="complete"' if complete else ''})"""
+            return f"""np.linalg.qr({operand}{', mode="complete"' if complete else ""})"""
         case SVD(full_matrices=full):
             return f"np.linalg.svd({operand}{'' if full else ', full_matrices=False'})"
     return f"np.linalg.slogdet({operand})"

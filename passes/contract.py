@@ -89,9 +89,7 @@ class ContractionOrder(Pass):
         path = find_path([labels for _, labels in tensors], output, planned, self.optimizer)
         return _along(path, tensors, output)
 
-    def _with_factor(
-        self, terms: list[Term], factor: Term, output: Labels, sizes: Mapping[int, int]
-    ) -> list[Term]:
+    def _with_factor(self, terms: list[Term], factor: Term, output: Labels, sizes: Mapping[int, int]) -> list[Term]:
         """The scalar factor goes into the smallest tensor, or last of all onto the result."""
         volumes = [_volume(labels, sizes) for _, labels in terms]
         smallest = volumes.index(min(volumes))
@@ -182,11 +180,7 @@ class _Ties:
 
 
 def _index_sizes(terms: Sequence[Term]) -> dict[int, Size]:
-    return {
-        label: size
-        for node, labels in terms
-        for label, size in zip(labels, node.type.shape, strict=True)
-    }
+    return {label: size for node, labels in terms for label, size in zip(labels, node.type.shape, strict=True)}
 
 
 def _volume(labels: Labels, sizes: Mapping[int, int]) -> int:
@@ -245,9 +239,7 @@ def _arranged(
     return kept
 
 
-def _embedded(
-    value: Node, labels: Labels, output: Labels, ties: _Ties, sizes: Mapping[int, Size]
-) -> Node:
+def _embedded(value: Node, labels: Labels, output: Labels, ties: _Ties, sizes: Mapping[int, Size]) -> Node:
     """``value`` spread over the diagonals that ``ties`` leaves, and broadcast along the rest."""
     dtype = value.type.dtype
     tied = [(ties.root(label), label) for label in output if ties.root(label) != label]

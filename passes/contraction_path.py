@@ -19,7 +19,8 @@ from ..ir.errors import nearest
 
 Labels = tuple[int, ...]
 Path = tuple[tuple[int, int], ...]
-Search = Callable[[list[frozenset[str]], frozenset[str], dict[str, int]], Sequence[Sequence[int]]]
+Found = Sequence[Sequence[int]]
+Search = Callable[[list[frozenset[str]], frozenset[str], dict[str, int]], Found]
 
 _EXHAUSTIVE_TERMS = 5
 _DENSE_TERMS = 8
@@ -35,9 +36,7 @@ class PathCost:
     largest: int
 
 
-def find_path(
-    inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int], optimizer: str = "auto"
-) -> Path:
+def find_path(inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int], optimizer: str = "auto") -> Path:
     """Pairs of positions to multiply, in order; a result takes the place of its first factor.
 
     Every index of ``inputs`` is in ``output`` or on two inputs.  ``optimizer`` is ``"auto"`` or the
@@ -55,9 +54,7 @@ def find_path(
     return found[best]
 
 
-def path_cost(
-    path: Path, inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int]
-) -> PathCost:
+def path_cost(path: Path, inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int]) -> PathCost:
     """What multiplying along ``path`` costs."""
     terms = [frozenset(labels) for labels in inputs]
     flops, largest = 0, 0
@@ -72,7 +69,7 @@ def path_cost(
     return PathCost(flops, largest)
 
 
-def _in_place(path: Sequence[Sequence[int]], count: int) -> Path:
+def _in_place(path: Found, count: int) -> Path:
     """opt_einsum's path (results go to the end) with results in the place of their first factor."""
     order = list(range(count))
     pairs: list[tuple[int, int]] = []
@@ -93,33 +90,29 @@ def _in_place(path: Sequence[Sequence[int]], count: int) -> Path:
 # --- searches ----------------------------------------------------------------------------------
 
 
-def _exhaustive(
-    terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]
-) -> Sequence[Sequence[int]]:
-    return opt_einsum.paths.optimal(terms, output, sizes)  # type: ignore[arg-type]
+def _exhaustive(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
+    path: Found = opt_einsum.paths.optimal(terms, output, sizes)
+    return path
 
 
-def _dynamic(
-    terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]
-) -> Sequence[Sequence[int]]:
+def _dynamic(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
     search = opt_einsum.DynamicProgramming(minimize="flops", search_outer=len(terms) <= _DENSE_TERMS)
-    return search(terms, output, sizes)  # type: ignore[arg-type]
+    path: Found = search(terms, output, sizes)
+    return path
 
 
-def _greedy(
-    terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]
-) -> Sequence[Sequence[int]]:
-    return opt_einsum.paths.greedy(terms, output, sizes)  # type: ignore[arg-type]
+def _greedy(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
+    path: Found = opt_einsum.paths.greedy(terms, output, sizes)
+    return path
 
 
-def _random_greedy(
-    terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]
-) -> Sequence[Sequence[int]]:
+def _random_greedy(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
     """Seeded trials; opt_einsum seeds the global generator, whose state is put back."""
     state = random.getstate()
     try:
         search = opt_einsum.RandomGreedy(max_repeats=_RANDOM_TRIALS, minimize="flops")
-        return search(terms, output, sizes)  # type: ignore[arg-type]
+        path: Found = search(terms, output, sizes)
+        return path
     finally:
         random.setstate(state)
 
@@ -140,7 +133,7 @@ def _searches(inputs: Sequence[Labels], optimizer: str) -> list[Search]:
             raise OtusError(f"unknown contraction optimizer {optimizer!r}{hint}")
         return [_SEARCHES[optimizer]]
     count = len(inputs)
-    chosen = [_greedy]
+    chosen: list[Search] = [_greedy]
     if count <= _EXHAUSTIVE_TERMS:
         chosen.insert(0, _exhaustive)
     if count <= _DENSE_TERMS or (count <= _SPARSE_TERMS and _widest_join(inputs) <= 3):

@@ -25,8 +25,7 @@ def bind_dims(nodes: Sequence[Node], read: Sequence[Node], available: Sequence[N
     missing = [name for name in wanted if name not in found]
     if missing:
         raise NamingError(
-            f"no input determines the size of dim {missing[0]}; "
-            f"give it one, for example dims={{{missing[0]!r}: 8}}"
+            f"no input determines the size of dim {missing[0]}; give it one, for example dims={{{missing[0]!r}: 8}}"
         )
     return tuple(_closure(found, wanted))
 

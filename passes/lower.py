@@ -105,9 +105,7 @@ class _Lowering:
     def _wanted(self, node: Node) -> str | None:
         return self.graph.labels.get(node) or self.output_names.get(node)
 
-    def _define(
-        self, node: Node, kernel: Kernel, inputs: Sequence[str], layout: Sequence[int] | None = None
-    ) -> None:
+    def _define(self, node: Node, kernel: Kernel, inputs: Sequence[str], layout: Sequence[int] | None = None) -> None:
         """Add the call that makes ``node``; a result that may not share memory is copied."""
         base = inputs[0] if kernel.view else None
         shares = base is not None and self._shares(base, kernel)
@@ -122,9 +120,7 @@ class _Lowering:
             self.results[node] = name
             self.claimed.add(self._owner(name))
 
-    def _buffer(
-        self, name: str, node: Node, role: str, layout: Sequence[int] | None, base: str | None = None
-    ) -> None:
+    def _buffer(self, name: str, node: Node, role: str, layout: Sequence[int] | None, base: str | None = None) -> None:
         order = tuple(range(node.ndim)) if layout is None else tuple(layout)
         self.buffers[name] = Buffer(name, node.type, role, order, base)
 
@@ -294,4 +290,3 @@ def _families(order: Sequence[Node]) -> dict[tuple[object, ...], list[Node]]:
     for members in families.values():
         members.sort(key=lambda member: _RESULTS[_result(member)])
     return families
-

@@ -15,9 +15,14 @@ from otus.codegen.numpy_scalars import SCALAR_RULES
 from otus.ir import DTypeError, build, make_type
 from otus.ir.dtypes import DType, to_numpy_dtype
 from otus.ir.scalar import SCALAR_FUNCTIONS, Call, argument, call, infer_dtype, literal, parse_scalar
+from otus.runtime.reference import evaluate
 
-DTYPES = ["bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float32", "float64", "complex64", "complex128"]
-DATA = {"b": [True, False, True], "i": [1, 0, 3], "u": [1, 0, 3], "f": [0.25, 0.5, 0.75], "c": [0.5 + 0.25j, 0.25, 0.5j]}
+DTYPES = [
+    "bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float32", "float64", "complex64", "complex128",
+]  # fmt: skip
+DATA = {
+    "b": [True, False, True], "i": [1, 0, 3], "u": [1, 0, 3], "f": [0.25, 0.5, 0.75], "c": [0.5 + 0.25j, 0.25, 0.5j],
+}  # fmt: skip
 
 
 def values(dtype: str, shift: int = 0) -> np.ndarray:
@@ -41,14 +46,12 @@ def check(expression: Call, dtypes: list[str]) -> None:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            agree([node], data, tolerance)
-        except (DTypeError, TypeError) as error:
-            # Both refuse, or neither does.
-            from otus.runtime.reference import evaluate
-
+            evaluate([node], data)
+        except DTypeError:
             with pytest.raises((DTypeError, TypeError)):
-                evaluate([node], data)
-            assert "float" not in str(error)
+                agree([node], data, tolerance)
+        else:
+            agree([node], data, tolerance)
 
 
 UNARY = [name for name, row in SCALAR_FUNCTIONS.items() if row.arity == 1]

@@ -1,0 +1,148 @@
+"""Plans: for given sizes, the order of contractions, the program, and a function that runs it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..codegen import Emitted, emit_numpy
+from ..ir import Graph, Node, UnsupportedError, specialise
+from ..ir.operations import Input
+from ..ir.program import Program
+from ..ir.specialise import free_symbols
+from ..passes import Checker, Pipeline, Report
+from ..passes.lower import lower
+from .binding import bind_sizes
+from .executable import load_function
+from .memory import check_memory_limit
+from .reference import evaluate
+
+_KEPT_PLANS = 256
+
+Runner = Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compiled, and how.
+
+    ``inputs`` is the order of inputs (by default that of first use), ``positions`` says where nodes
+    stand in the user's text, ``check`` compares values before and after each pass, and ``unflatten``
+    puts a flat list of results into the structure that was asked for.
+    """
+
+    graph: Graph
+    pipeline: Pipeline
+    backend: str = "numpy"
+    memory_limit: int | str | None = None
+    inputs: tuple[str, ...] | None = None
+    function_name: str = "kernel"
+    description: str = ""
+    positions: Mapping[Node, Any] = field(default_factory=dict)
+    check: Checker | None = None
+    unflatten: Callable[[list[Any]], Any] = list
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One order of contractions, the program for it, and the code.
+
+    ``reads`` are the names of the inputs in the order that ``run`` takes them; ``run`` returns the
+    outputs in order.
+    """
+
+    graph: Graph
+    report: Report
+    program: Program | None
+    emitted: Emitted | None
+    reads: tuple[str, ...]
+    run: Runner
+
+    @property
+    def source(self) -> str:
+        """The emitted module; raises ``UnsupportedError`` for a backend that emits none."""
+        if self.emitted is None:
+            raise UnsupportedError("the reference backend emits no source; use backend='numpy'")
+        return self.emitted.source
+
+
+class Planner:
+    """Makes plans for sizes, and keeps them.
+
+    Passes that do not depend on sizes run once.  Sizes that lead to the same program share a plan.
+    """
+
+    def __init__(self, request: Request, inputs: Sequence[Node]) -> None:
+        self._request, self._inputs = request, tuple(inputs)
+        self._lock = threading.Lock()
+        self._by_sizes: dict[tuple[tuple[str, int], ...], Plan] = {}
+        self._by_program: dict[Program, Plan] = {}
+        prefix, self._suffix = split_pipeline(request.pipeline)
+        self._staged, self._staged_report = prefix.run(request.graph, check=request.check)
+        self.general = self._make({})
+        self.is_symbolic = bool(free_symbols(self.general.graph.outputs))
+        if request.memory_limit is not None and not self.is_symbolic:
+            check_memory_limit(self.general.graph.outputs, request.memory_limit, {})
+
+    def plan(self, sizes: Mapping[str, int]) -> Plan:
+        """The plan for these sizes; raises ``ShapeError`` or ``MemoryLimitError`` where they do not fit."""
+        if not self.is_symbolic:
+            return self.general
+        key = tuple(sorted(sizes.items()))
+        with self._lock:
+            found = self._by_sizes.get(key)
+            if found is None:
+                specialise(self.general.graph.outputs, sizes)
+                found = self._make(sizes)
+                if len(self._by_sizes) >= _KEPT_PLANS:
+                    self._by_sizes.pop(next(iter(self._by_sizes)))
+                self._by_sizes[key] = found
+            return found
+
+    def _make(self, sizes: Mapping[str, int]) -> Plan:
+        request = self._request
+        graph, report = self._suffix.run(self._staged, sizes, request.check)
+        if sizes and request.memory_limit is not None:
+            check_memory_limit(graph.outputs, request.memory_limit, sizes)
+        whole = (*self._staged_report, *report)
+        return self._reference(graph, whole) if request.backend == "reference" else self._numpy(graph, whole, sizes)
+
+    def _numpy(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
+        program = lower(graph, self._inputs, sizes, self._request.function_name)
+        known = self._by_program.get(program)
+        if known is not None:
+            return known
+        emitted = emit_numpy(program, description=self._request.description)
+        function = load_function(emitted)
+
+        def run(*arrays: Any) -> Sequence[Any]:
+            return (function(*arrays),)
+
+        plan = Plan(graph, report, program, emitted, program.inputs, run if len(program.outputs) == 1 else function)
+        self._by_program[program] = plan
+        return plan
+
+    def _reference(self, graph: Graph, report: Report) -> Plan:
+        nodes = self._inputs or tuple(graph.inputs)
+        names = tuple(input_label(node) for node in nodes)
+
+        def run(*arrays: Any) -> Sequence[Any]:
+            return evaluate(graph.outputs, dict(zip(names, arrays, strict=True)), bind_sizes(nodes, arrays))
+
+        return Plan(graph, report, None, None, names, run)
+
+
+def input_label(node: Node) -> str:
+    """The name of an input node."""
+    assert isinstance(node.op, Input)
+    return node.op.label
+
+
+def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:
+    """The passes that do not depend on sizes, and the rest from the first that does."""
+    for position, each in enumerate(pipeline.passes):
+        if each.with_sizes({"": 1}) is not each:
+            return Pipeline(pipeline.passes[:position]), Pipeline(pipeline.passes[position:])
+    return pipeline, Pipeline(())
