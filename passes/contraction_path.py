@@ -12,8 +12,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import opt_einsum
-
 from ..ir import OtusError
 from ..ir.errors import nearest
 
@@ -45,6 +43,8 @@ def find_path(inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int]
     searches = _searches(inputs, optimizer)
     if len(inputs) < 3:
         return ((0, 1),) * (len(inputs) - 1)
+    import opt_einsum
+
     terms = [frozenset(map(opt_einsum.get_symbol, labels)) for labels in inputs]
     kept = frozenset(map(opt_einsum.get_symbol, output))
     named = {opt_einsum.get_symbol(label): max(size, 1) for label, size in sizes.items()}
@@ -96,6 +96,8 @@ def _exhaustive(terms: list[frozenset[str]], output: frozenset[str], sizes: dict
 
 
 def _dynamic(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
+    import opt_einsum
+
     search = opt_einsum.DynamicProgramming(minimize="flops", search_outer=len(terms) <= _DENSE_TERMS)
     path: Found = search(terms, output, sizes)
     return path
@@ -108,6 +110,8 @@ def _greedy(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str
 
 def _random_greedy(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
     """Seeded trials; opt_einsum seeds the global generator, whose state is put back."""
+    import opt_einsum
+
     state = random.getstate()
     try:
         search = opt_einsum.RandomGreedy(max_repeats=_RANDOM_TRIALS, minimize="flops")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ...ir import OtusError
 
 MAXIMUM_DIAGNOSTICS = 20
+FACTS_HINT = "the facts end the statement and hold for all its tensors; declare others in their own statement"
 _LINE_WIDTH = 160
 
 

@@ -17,9 +17,8 @@ from .. import FORMATS, FUNCTIONS
 from ..expression import Expression, as_expression
 from .arithmetic import describe
 from .calls import guarded
-from .diagnostics import MAXIMUM_DIAGNOSTICS, Diagnostic, LanguageError, Source, Span
+from .diagnostics import FACTS_HINT, MAXIMUM_DIAGNOSTICS, Diagnostic, LanguageError, Source, Span
 from .evaluate import Evaluator, is_input
-from .parser import FACTS_HINT, parse_statement
 from .scope import Frame, Poisoned, Scope
 from .statements import Chunk, split
 from .syntax import (
@@ -79,6 +78,8 @@ class Elaborator:
         self.diagnostics.sort(key=lambda x: (x.span.file, x.span.start))
 
     def _read(self, chunk: Chunk) -> None:
+        from .parser import parse_statement  # here, since Lark takes a while to import
+
         try:
             statement = parse_statement(chunk)
         except LanguageError as error:

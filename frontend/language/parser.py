@@ -13,40 +13,39 @@ from importlib import resources
 from itertools import pairwise
 from typing import Any
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+import lark
 
 from ...ir.errors import nearest
 from . import syntax
-from .diagnostics import LanguageError, Span
+from .diagnostics import FACTS_HINT, LanguageError, Span
 from .statements import Chunk
 
 KEYWORDS = ("dim", "tensor", "const", "def", "import", "output")
 MAXIMUM_DEPTH = 60
-FACTS_HINT = "the facts end the statement and hold for all its tensors; declare others in their own statement"
 _MAXIMUM_DIGITS = 400
 
 
 @cache
-def grammar() -> Lark:
+def grammar() -> lark.Lark:
     """The parser of one statement."""
     text = resources.files(__package__).joinpath("grammar.lark").read_text("utf-8")
-    return Lark(text, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=False)
+    return lark.Lark(text, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=False)
 
 
 def parse_statement(chunk: Chunk) -> syntax.Statement:
     """The syntax tree of one statement; raises ``LanguageError`` where it is not one."""
     try:
         tree = grammar().parse(chunk.span.text)
-    except UnexpectedInput as error:
+    except lark.UnexpectedInput as error:
         raise _syntax_error(error, chunk.span) from None
     return _convert(tree, chunk.span)
 
 
-def _convert(tree: Tree[Token], base: Span) -> syntax.Statement:
+def _convert(tree: lark.Tree[lark.Token], base: Span) -> syntax.Statement:
     results: dict[int, Any] = {}
     depths: dict[int, int] = {}
     for part in tree.iter_subtrees():
-        depth = 1 + max((depths[id(x)] for x in part.children if isinstance(x, Tree)), default=0)
+        depth = 1 + max((depths[id(x)] for x in part.children if isinstance(x, lark.Tree)), default=0)
         depths[id(part)] = depth
         start, end = getattr(part.meta, "start_pos", 0), getattr(part.meta, "end_pos", 0)
         span = Span(base.source, base.start + start, base.start + end)
@@ -54,13 +53,13 @@ def _convert(tree: Tree[Token], base: Span) -> syntax.Statement:
             raise LanguageError.at(
                 span, f"the expression is nested more than {MAXIMUM_DEPTH} deep", "assign inner parts to names"
             )
-        inner = [results[id(x)] if isinstance(x, Tree) else _token(x, base) for x in part.children]
+        inner = [results[id(x)] if isinstance(x, lark.Tree) else _token(x, base) for x in part.children]
         results[id(part)] = _BUILDERS[str(part.data)](span, inner)
     statement: syntax.Statement = results[id(tree)]
     return statement
 
 
-def _token(token: Token, base: Span) -> syntax.Name:
+def _token(token: lark.Token, base: Span) -> syntax.Name:
     """A token as a name with a place; builders read its text."""
     start = base.start + (token.start_pos or 0)
     return syntax.Name(Span(base.source, start, start + len(token)), str(token))
@@ -199,13 +198,13 @@ _TERMINALS = {
 _OPERATORS = {"ADDITION", "MULTIPLICATION", "POWER", "COMPARISON"}
 
 
-def _syntax_error(error: UnexpectedInput, span: Span) -> LanguageError:
+def _syntax_error(error: lark.UnexpectedInput, span: Span) -> LanguageError:
     text = span.text
-    if isinstance(error, UnexpectedCharacters):
+    if isinstance(error, lark.UnexpectedCharacters):
         place = int(getattr(error, "pos_in_stream", 0))
         where = Span(span.source, span.start + place, span.start + place + 1)
         return LanguageError.at(where, f"the character {text[place]!r} means nothing here", _stray_hint(text[place]))
-    token = error.token if isinstance(error, UnexpectedToken) else None
+    token = error.token if isinstance(error, lark.UnexpectedToken) else None
     if token is None or token.type == "$END" or token.start_pos is None:
         where = Span(span.source, max(span.start, span.end - 1), span.end)
         found = "the statement ends too early"
@@ -215,9 +214,9 @@ def _syntax_error(error: UnexpectedInput, span: Span) -> LanguageError:
     return LanguageError.at(where, f"{found}; expected {_expected(error)}", _syntax_hint(token, text))
 
 
-def _expected(error: UnexpectedInput) -> str:
+def _expected(error: lark.UnexpectedInput) -> str:
     accepted: set[str] = set()
-    if isinstance(error, UnexpectedToken):
+    if isinstance(error, lark.UnexpectedToken):
         accepted = set(error.accepts or error.expected)
     if "DIM" in accepted:
         return "a name or one of " + ", ".join(KEYWORDS)
@@ -241,7 +240,7 @@ def _stray_hint(character: str) -> str | None:
     return known.get(character)
 
 
-def _syntax_hint(token: Token | None, text: str) -> str | None:
+def _syntax_hint(token: lark.Token | None, text: str) -> str | None:
     words = text.split(None, 1)
     first = words[0] if words else ""
     if first in KEYWORDS and token is not None and (str(token) == "=" and token.start_pos == len(first) + 1):
