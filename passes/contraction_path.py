@@ -91,6 +91,8 @@ def _in_place(path: Found, count: int) -> Path:
 
 
 def _exhaustive(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
+    import opt_einsum
+
     path: Found = opt_einsum.paths.optimal(terms, output, sizes)
     return path
 
@@ -104,6 +106,8 @@ def _dynamic(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[st
 
 
 def _greedy(terms: list[frozenset[str]], output: frozenset[str], sizes: dict[str, int]) -> Found:
+    import opt_einsum
+
     path: Found = opt_einsum.paths.greedy(terms, output, sizes)
     return path
 
