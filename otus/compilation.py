@@ -9,7 +9,7 @@ from .checking import value_checker
 from .ir import Node, OtusError
 from .optimisation import graph_of, is_leaf
 from .passes import DEFAULT_PIPELINE, parse_pipeline
-from .structures import rebuild
+from .structures import composites, rebuild
 
 if TYPE_CHECKING:
     from .runtime.compiled import CompiledFunction
@@ -76,6 +76,7 @@ def compile(
         positions=positions or {},
         check=value_checker(),
         unflatten=lambda leaves: rebuild(outputs, leaves, is_leaf),
+        size_inputs=tuple(node for each in composites(outputs) for node in each.size_inputs()),
     )
     return CompiledFunction(request)
 

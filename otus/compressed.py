@@ -10,7 +10,7 @@ from typing import Any
 from .frontend import Expression
 from .frontend.creation import tensor
 from .frontend.expression import TensorLike, as_node
-from .ir import DType, Node, ShapeError, Size, build, dim, specialise
+from .ir import DType, Node, ShapeError, Size, build, dim, inputs_of, specialise
 from .ir.dims import substitute, symbols
 from .ir.types import shape_text
 from .optimisation import simplify
@@ -33,8 +33,9 @@ class Compressed:
     (((0, 1),), (Dim('n'),))
     """
 
-    def __init__(self, structure: Structure) -> None:
+    def __init__(self, structure: Structure, inputs: Sequence[Node] = ()) -> None:
         self._structure = stored_form(structure)
+        self._inputs = tuple(inputs)
 
     @property
     def shape(self) -> tuple[Size, ...]:
@@ -114,6 +115,10 @@ class Compressed:
         """What a compiled function computes to return this: :attr:`parts`, and the symbolic sizes."""
         extents = [Expression.of(build.extent(dim(name), DType.int64)) for name in self._symbols()]
         return [*map(Expression.of, self._nodes()), *extents]
+
+    def size_inputs(self) -> list[Node]:
+        """Inputs of the original expression, whose shapes say what the symbolic sizes are."""
+        return list(self._inputs)
 
     def with_values(self, values: Sequence[Any]) -> CompressedValue:
         """The same structure over arrays, one for each of :meth:`leaves`."""
@@ -206,4 +211,4 @@ def compress(expr: Expression) -> Compressed:
     >>> otus.compress(otus.hessian(loss, U))
     <compressed (128, 5, 128, 5): deltas ((0, 2),), stored f64(5, 5)>
     """
-    return Compressed(structure_of(simplify(expr).node))
+    return Compressed(structure_of(simplify(expr).node), inputs_of([expr.node]))

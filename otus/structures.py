@@ -16,6 +16,9 @@ class Composite(Protocol):
     def with_values(self, values: Sequence[Any]) -> Any:
         """The same over the values of its leaves."""
 
+    def size_inputs(self) -> list[Any]:
+        """Inputs that the leaves may not read, but whose shapes they may need."""
+
 
 def flatten(value: Any, is_leaf: Callable[[Any], bool]) -> list[Any]:
     """The leaves of nested tuples, lists and dicts, in order."""
@@ -61,3 +64,12 @@ def paths(value: Any, is_leaf: Callable[[Any], bool], prefix: str = "") -> list[
 
 def _join(prefix: str, key: object) -> str:
     return f"{prefix}_{key}" if prefix else str(key)
+
+
+def composites(value: Any) -> list[Composite]:
+    """The composites inside nested tuples, lists and dicts."""
+    if isinstance(value, dict):
+        return [c for item in value.values() for c in composites(item)]
+    if isinstance(value, (tuple, list)):
+        return [c for item in value for c in composites(item)]
+    return [value] if isinstance(value, Composite) else []

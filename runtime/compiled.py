@@ -51,7 +51,7 @@ class CompiledFunction:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._all = {input_label(node): node for node in request.graph.inputs}
+        self._all = {input_label(node): node for node in (*request.graph.inputs, *request.size_inputs)}
         self._planner = Planner(request, self._ordered_inputs())
         self._plan = self._planner.general
         self._inputs = self._read_inputs()

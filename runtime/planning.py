@@ -30,7 +30,8 @@ class Request:
 
     ``inputs`` is the order of inputs (by default that of first use), ``positions`` says where nodes
     stand in the user's text, ``check`` compares values before and after each pass, and ``unflatten``
-    puts a flat list of results into the structure that was asked for.
+    puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
+    the outputs do not read, but whose shapes may be needed.
     """
 
     graph: Graph
@@ -43,6 +44,7 @@ class Request:
     positions: Mapping[Node, Any] = field(default_factory=dict)
     check: Checker | None = None
     unflatten: Callable[[list[Any]], Any] = list
+    size_inputs: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True)
