@@ -55,7 +55,7 @@ def readable_ascii(text: str) -> str:
     base = _UNSAFE.sub("_", spelled)
     if base != text:
         base = base.strip("_")
-    if not base or base[0].isdigit() or base.startswith("__"):
+    if base in ("", "_") or base[0].isdigit() or base.startswith("__"):
         base = f"v{base}"
     return base
 

@@ -138,15 +138,22 @@ class _MatrixProduct:
 
     def _operand(self, position: int, labels: Labels, groups: Sequence[Labels]) -> str:
         present = [label for label in self.leading if label in labels]
-        order = [labels.index(x) for x in (*present, *(x for group in groups for x in group))]
-        name = permuted(self.names[position], order)
-        if position in self.kernel.packed:
-            name = f"np.ascontiguousarray({name})"
-        single = [[self.sizes[label]] for label in present]
-        name = self.source.grouped(name, [*single, *([self.sizes[x] for x in group] for group in groups)])
+        wanted: list[Labels] = [*((label,) for label in present), *groups]
+        name = self._merged(self.names[position], labels, wanted, position in self.kernel.packed)
         if not present:
             return name
         return name + new_axes([*(label in labels for label in self.leading), *(True for _ in groups)])
+
+    def _merged(self, name: str, labels: Labels, groups: Sequence[Labels], packed: bool) -> str:
+        """``name`` with one axis for each group: merged first where the groups are neighbours as they stand."""
+        natural = sorted(groups, key=lambda group: labels.index(group[0]) if group else -1)
+        if not packed and tuple(x for group in natural for x in group) == labels:
+            name = self.source.grouped(name, [[self.sizes[x] for x in group] for group in natural])
+            return permuted(name, [natural.index(group) for group in groups])
+        name = permuted(name, [labels.index(x) for group in groups for x in group])
+        if packed:
+            name = f"np.ascontiguousarray({name})"
+        return self.source.grouped(name, [[self.sizes[x] for x in group] for group in groups])
 
 
 KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, Source], list[str]]] = {

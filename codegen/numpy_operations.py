@@ -38,8 +38,12 @@ def _map(op: ops.Map, call: KernelCall, source: Source) -> list[str]:
 def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Source) -> str:
     dtype = source.target_type(call).dtype
     text = ""
-    for coefficient, operand, labels in zip(op.coefficients, source.operands(call), op.inputs, strict=True):
-        negative, factor = _signed(coefficient, dtype)
+    terms = [
+        (*_signed(c, dtype), *rest) for c, *rest in zip(op.coefficients, source.operands(call), op.inputs, strict=True)
+    ]
+    if len(terms) > 1 and terms[0][0] and not terms[1][0]:
+        terms[:2] = terms[1], terms[0]
+    for negative, factor, operand, labels in terms:
         name = aligned(operand, labels, range(op.rank))
         term = name if factor == 1 else f"{number_source(factor)} * {name}"
         if text:
@@ -192,7 +196,8 @@ def _delta(op: ops.Delta, call: KernelCall, source: Source) -> str:
 
 
 def _iota(op: ops.Iota, call: KernelCall, source: Source) -> str:
-    return f"np.arange({source.size(op.size)}).astype({dtype_source(op.dtype)})"
+    size, dtype = source.size(op.size), dtype_source(op.dtype)
+    return f"np.arange({size}).astype({dtype})" if op.dtype is DType.bool else f"np.arange({size}, dtype={dtype})"
 
 
 def _extent(op: ops.Extent, call: KernelCall, source: Source) -> str:

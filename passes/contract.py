@@ -206,37 +206,21 @@ def _multiplied(scalars: Sequence[Term]) -> Node:
 
 
 def _along(path: Sequence[tuple[int, int]], terms: Sequence[Term], output: Labels) -> Node:
-    """Multiply ``terms`` pairwise; the last product has its indices in the order of ``output``."""
+    """Multiply ``terms`` pairwise; the last product has its indices in the order of ``output``.
+
+    Inner products have theirs in order of appearance, so that equal products of two einsums are one node.
+    """
     left = list(terms)
-    for step, (first, second) in enumerate(path):
+    for first, second in path:
         (a, x), (b, y) = left[first], left[second]
         del left[second]
         rest = {label for k, (_, names) in enumerate(left) if k != first for label in names}
         kept = tuple(label for label in dict.fromkeys((*x, *y)) if label in rest or label in output)
-        left[first] = (a, kept)
-        kept = output if len(left) == 1 else _arranged(kept, first, path[step + 1 :], left, output)
+        if len(left) == 1:
+            kept = output
         left[first] = (build.einsum([a, b], [x, y], kept), kept)
     node, labels = left[0]
     return build.einsum([node], [labels], output)
-
-
-def _arranged(
-    kept: Labels, place: int, path: Sequence[tuple[int, int]], terms: Sequence[Term], output: Labels
-) -> Labels:
-    """``kept`` as its reader wants it: shared indices first, summed ones last in the partner's order."""
-    names = [labels for _, labels in terms]
-    for first, second in path:
-        joined = dict.fromkeys((*names[first], *names[second]))
-        others = {x for k, labels in enumerate(names) if k not in (first, second) for x in labels}
-        if place in (first, second):
-            partner = names[second if place == first else first]
-            shared = [x for x in kept if x in partner and (x in others or x in output)]
-            summed = [x for x in partner if x in kept and x not in shared]
-            return (*shared, *(x for x in kept if x not in partner), *summed)
-        names[first] = tuple(x for x in joined if x in others or x in output)
-        del names[second]
-        place -= place > second
-    return kept
 
 
 def _embedded(value: Node, labels: Labels, output: Labels, ties: _Ties, sizes: Mapping[int, Size]) -> Node:

@@ -1,0 +1,33 @@
+"""What all tests share: goldens, kept as files beside the tests and rewritten by ``--update-goldens``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Golden = Callable[[str, str], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write what was computed instead of comparing with it"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """``golden(name, text)`` compares ``text`` with the file ``goldens/name`` beside the test."""
+    folder = Path(request.path).parent / "goldens"
+
+    def compare(name: str, text: str) -> None:
+        path = folder / name
+        if request.config.getoption("--update-goldens"):
+            folder.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.exists(), f"{path} is missing; run pytest --update-goldens, and read what it wrote"
+        assert text == path.read_text(encoding="utf-8"), f"differs from {path}; --update-goldens if that is meant"
+
+    return compare
