@@ -25,7 +25,9 @@ def compile(
     file: ProgramFile,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="PATH", help="The file to write; stdout without it.", show_default=False),
+        typer.Option(
+            "-o", "--output", metavar="PATH", help="The file to write; stdout without it.", show_default=False
+        ),
     ] = None,
     dim: Sizes = None,
     backend: Backend = "numpy",
@@ -46,7 +48,9 @@ def compile(
     """
     sizes = read_sizes(dim)
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise typer.BadParameter(f"{name!r} is not a name that Python accepts; write --name kernel", param_hint="--name")
+        raise typer.BadParameter(
+            f"{name!r} is not a name that Python accepts; write --name kernel", param_hint="--name"
+        )
     module = load_program(file)
     check_sizes(module, sizes)
     if output is not None:
@@ -102,9 +106,7 @@ def _save(function: CompiledFunction, path: Path) -> None:
         raise OtusError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _report(
-    file: Path, output: Path | None, backend: str, name: str, function: CompiledFunction
-) -> dict[str, object]:
+def _report(file: Path, output: Path | None, backend: str, name: str, function: CompiledFunction) -> dict[str, object]:
     return {
         "file": str(file),
         "output": None if output is None else str(output),

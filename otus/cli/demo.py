@@ -37,12 +37,16 @@ def demo(
     rank: Annotated[int, typer.Option("--rank", metavar="NUMBER", min=1, help="Components to fit.")] = 4,
     seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", min=0, help="Seed of the first factors.")] = 0,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", metavar="NUMBER", help="Least gain in fit of an iteration worth going on for.")
+        float,
+        typer.Option("--tolerance", metavar="NUMBER", help="Least gain in fit of an iteration worth going on for."),
     ] = 1e-6,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="DIR", help="Where pictures go; a folder for temporary files by default.", show_default=False
+            "--out",
+            metavar="DIR",
+            help="Where pictures go; a folder for temporary files by default.",
+            show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,

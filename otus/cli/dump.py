@@ -114,7 +114,9 @@ def _write_all(module: Module, sizes: dict[str, int], pipeline: str | None, fold
 
 def _show_compiled(module: Module, sizes: dict[str, int], pipeline: str | None, stage: Stage, form: Format) -> None:
     if form in (Format.dot, Format.formula):
-        raise UnsupportedError(f"--stage {stage.value} is no graph, so it has no {form.value}; use --format text or json")
+        raise UnsupportedError(
+            f"--stage {stage.value} is no graph, so it has no {form.value}; use --format text or json"
+        )
     function = compile_module(module, "numpy", sizes, pipeline)
     text = function.source if stage is Stage.source else program_text(function.program)
     if form is Format.json:

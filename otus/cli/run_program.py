@@ -30,7 +30,9 @@ Sources = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="PATH", help="Save the outputs as .npz, or a single one as .npy.", show_default=False),
+    typer.Option(
+        "--out", metavar="PATH", help="Save the outputs as .npz, or a single one as .npy.", show_default=False
+    ),
 ]
 
 
