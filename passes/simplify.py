@@ -11,8 +11,10 @@ from .einsum_rules import EINSUM_RULES
 from .linear_rules import LINEAR_RULES
 from .manager import Pass
 from .rewrite import Rewriter, Rule
+from .shape_rules import SHAPE_RULES
+from .structure_rules import STRUCTURE_RULES
 
-SIMPLIFY_RULES: tuple[Rule, ...] = (*EINSUM_RULES, *LINEAR_RULES)
+SIMPLIFY_RULES: tuple[Rule, ...] = (*EINSUM_RULES, *LINEAR_RULES, *SHAPE_RULES, *STRUCTURE_RULES)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ..ir import Node, ShapeError, Size, build, make
 from ..ir.dims import product
-from ..ir.operations import SignedLogDeterminant, Solve
+from ..ir.operations import Inverse, SignedLogDeterminant, Solve
 from ..ir.scalar import argument, call
 from ..ir.types import shape_text
 from .structure import Structure, Term, contract_terms
@@ -107,7 +107,7 @@ class Operator:
 
     def solve(self, vector: Node) -> Node:
         """``H⁻¹ g``, of the shape of ``x``."""
-        low_rank = self._low_rank()
+        low_rank = self.low_rank()
         if low_rank is not None:
             return low_rank.solve(vector)
         for part in self.parts:
@@ -116,10 +116,49 @@ class Operator:
 
     def log_determinant(self) -> Node:
         """``log |det H|``."""
-        low_rank = self._low_rank()
+        low_rank = self.low_rank()
         if low_rank is not None:
             return low_rank.log_determinant()
         return build.add(*(self._log_determinant_part(part) for part in self.parts))
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether solving by structure is less work than solving the whole."""
+        return bool(self.batch) or len(self.parts) > 1
+
+    def inverse(self) -> Node:
+        """``H⁻¹`` with the axes of ``H``: the inverses of the parts, and the same deltas."""
+        factors: list[tuple[Node, tuple[int, ...]]] = []
+        for part in self.parts:
+            matrix, batch = self.matrix(part)
+            if part.positions:
+                rows, columns = part.positions, tuple(self.rank + k for k in part.positions)
+                sizes = [self.shape[k] for k in (*batch, *rows, *part.positions)]
+                factors.append((build.reshape(make(Inverse(), matrix), sizes), (*batch, *rows, *columns)))
+            else:
+                entries = build.reshape(matrix, matrix.type.shape[:-2])
+                factors.append((build.apply("reciprocal", entries), batch))
+        ties = tuple((k, self.rank + k) for k in self.batch)
+        whole = replace(self.structure, terms=(Term(1, tuple(factors), ties),))
+        return contract_terms(whole, range(2 * self.rank))
+
+    def sign(self) -> Node:
+        """The sign of ``det H``: for each part, that of its determinant as often as it is repeated."""
+        signs = []
+        for part in self.parts:
+            matrix, batch = self.matrix(part)
+            if part.positions:
+                each = make(SignedLogDeterminant("sign"), matrix)
+            else:
+                each = build.apply("sign", build.reshape(matrix, matrix.type.shape[:-2]))
+            total = build.reduce_node("prod", each, range(each.ndim))
+            repeats = build.extent(self._repeats(part, batch), total.type.dtype)
+            signs.append(build.apply("pow", total, repeats))
+        return build.multiply(*signs)
+
+    def _repeats(self, part: Part, batch: Sequence[int]) -> Size:
+        """How many times the determinant of a part counts: the size of all other positions."""
+        return product(self.shape[k] for k in range(self.rank) if k not in batch and k not in part.positions)
 
     def _solve_part(self, part: Part, vector: Node) -> Node:
         matrix, batch = self.matrix(part)
@@ -137,15 +176,14 @@ class Operator:
 
     def _log_determinant_part(self, part: Part) -> Node:
         matrix, batch = self.matrix(part)
-        others = product(self.shape[k] for k in range(self.rank) if k not in batch and k not in part.positions)
         if part.positions:
             logs = make(SignedLogDeterminant("logabsdet"), matrix)
         else:
             logs = build.apply("log", build.apply("abs", build.reshape(matrix, matrix.type.shape[:-2])))
         total = build.sum_axes(logs, range(logs.ndim))
-        return build.multiply(total, build.extent(others, total.type.dtype))
+        return build.multiply(total, build.extent(self._repeats(part, batch), total.type.dtype))
 
-    def _low_rank(self) -> LowRank | None:
+    def low_rank(self) -> LowRank | None:
         """The operator as a diagonal plus a product of low rank, where it is one."""
         if len(self.structure.terms) != 2 or not self.block:
             return None
@@ -301,7 +339,8 @@ def _split_sides(term: Term, operator: Operator) -> tuple[tuple[int, ...], tuple
     rank, block = operator.rank, operator.block
     if any(first % rank in block for first, _ in term.ties):
         return None
-    left, right = [], []
+    left: list[int] = []
+    right: list[int] = []
     for number, (_, labels) in enumerate(term.factors):
         rows = any(x in block for x in labels)
         columns = any(rank <= x < 2 * rank and x - rank in block for x in labels)
@@ -320,6 +359,25 @@ def _split_sides(term: Term, operator: Operator) -> tuple[tuple[int, ...], tuple
     return tuple(left), tuple(right), shared
 
 
+def with_columns(structure: Structure, columns: Size) -> Structure:
+    """The operator ``H ⊗ I``: ``x`` and ``x'`` get a last axis of ``columns``, tied together."""
+    rank = len(structure.shape) // 2
+
+    def moved(axis: int) -> int:
+        return axis if axis < rank else axis + 1 if axis < 2 * rank else axis + 2
+
+    terms = tuple(
+        Term(
+            term.coefficient,
+            tuple((node, tuple(map(moved, labels))) for node, labels in term.factors),
+            (*((moved(a), moved(b)) for a, b in term.ties), (rank, 2 * rank + 1)),
+        )
+        for term in structure.terms
+    )
+    shape = (*structure.shape[:rank], columns, *structure.shape[rank:], columns)
+    return replace(structure, shape=shape, terms=terms)
+
+
 def stored_form(structure: Structure) -> Structure:
     """The structure with the factors of each term contracted as far as that stores less.
 
@@ -328,7 +386,7 @@ def stored_form(structure: Structure) -> Structure:
     """
     shape = structure.shape
     square = len(shape) % 2 == 0 and shape[: len(shape) // 2] == shape[len(shape) // 2 :]
-    low_rank = Operator(structure)._low_rank() if square else None
+    low_rank = Operator(structure).low_rank() if square else None
     terms = tuple(
         term if low_rank is not None and term is low_rank.other else _contracted(term, len(shape))
         for term in structure.terms

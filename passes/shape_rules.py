@@ -1,0 +1,90 @@
+"""Rules about reshapes and axes of size 1, so that they do not stand between operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir import Node, Size, build
+from ..ir.operations import Broadcast, Einsum, LinearCombination, Map, Reshape
+from .rewrite import Context, Rule, rule
+
+
+@rule(Reshape)
+def merge_reshape(node: Node, context: Context) -> Node | None:
+    """reshape(reshape(a)) -> reshape(a); a reshape to the same shape is dropped."""
+    assert isinstance(node.op, Reshape)
+    return build.reshape(node.operands[0], node.op.shape)
+
+
+@rule(Broadcast)
+def unit_broadcast(node: Node, context: Context) -> Node | None:
+    """broadcast along new axes of size 1 -> reshape."""
+    assert isinstance(node.op, Broadcast)
+    axes = node.op.axes
+    new = [size for axis, size in enumerate(node.op.shape) if axis not in axes]
+    if list(axes) != sorted(axes) or any(size != 1 for size in new):
+        return None
+    return build.reshape(node.operands[0], node.op.shape)
+
+
+def _kept_axes(reshape: Node) -> list[int] | None:
+    """The result axes that a reshape keeps, where it only adds axes of size 1; else None."""
+    old = list(reshape.operands[0].type.shape)
+    kept: list[int] = []
+    for axis, size in enumerate(reshape.type.shape):
+        if len(kept) < len(old) and size == old[len(kept)]:
+            kept.append(axis)
+        elif size != 1:
+            return None
+    return kept if len(kept) == len(old) else None
+
+
+def _without_units(node: Node, inputs: Sequence[Sequence[int]]) -> tuple[list[Node], list[list[int]]] | None:
+    """Operands with added axes of size 1 taken off again, and their labels; None where there are none."""
+    operands, labels, changed = [], [], False
+    for operand, names in zip(node.operands, inputs, strict=True):
+        kept = _kept_axes(operand) if isinstance(operand.op, Reshape) else None
+        if kept is not None and len(kept) < operand.ndim:
+            operands.append(operand.operands[0])
+            labels.append([names[axis] for axis in kept])
+            changed = True
+        else:
+            operands.append(operand)
+            labels.append(list(names))
+    return (operands, labels) if changed else None
+
+
+@rule(Einsum)
+def einsum_without_units(node: Node, context: Context) -> Node | None:
+    """einsum("ijk->jik", reshape(a, (i, j, 1))) -> reshape(einsum("ij->ji", a), (j, i, 1))."""
+    assert isinstance(node.op, Einsum)
+    found = _without_units(node, node.op.inputs)
+    if found is None:
+        return None
+    operands, labels = found
+    present = {x for names in labels for x in names}
+    core = build.einsum(operands, labels, [x for x in node.op.output if x in present])
+    return build.reshape(core, node.type.shape)
+
+
+@rule(Map, LinearCombination)
+def aligned_without_units(node: Node, context: Context) -> Node | None:
+    """map "exp(a)" of reshape(a, (i, 1)) -> reshape(map "exp(a)" of a, (i, 1))."""
+    assert isinstance(node.op, (Map, LinearCombination))
+    found = _without_units(node, node.op.inputs)
+    if found is None:
+        return None
+    operands, labels = found
+    covered = sorted({axis for names in labels for axis in names})
+    lost: list[Size] = [size for axis, size in enumerate(node.type.shape) if axis not in covered]
+    if any(size != 1 for size in lost):
+        return None
+    renamed = [[covered.index(axis) for axis in names] for names in labels]
+    if isinstance(node.op, Map):
+        core = build.map_node(node.op.expression, operands, renamed, len(covered))
+    else:
+        core = build.linear_combination(node.op.coefficients, operands, renamed, len(covered))
+    return build.reshape(core, node.type.shape)
+
+
+SHAPE_RULES: tuple[Rule, ...] = (merge_reshape, unit_broadcast, einsum_without_units, aligned_without_units)
