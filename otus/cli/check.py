@@ -12,8 +12,7 @@ from rich.table import Table
 from .. import compilation
 from ..checking import Comparison, choose_sizes, random_inputs, relative_error
 from ..frontend.language import Module
-from ..ir import OtusError
-from .console import progress, show, write, write_json
+from .console import complain, progress, show, write, write_json
 from .differences import compare_request, requests_of
 from .options import AsJson, ProgramFile, Sizes, read_sizes
 from .program import check_sizes, load_program
@@ -21,8 +20,11 @@ from .program import check_sizes, load_program
 _VALUE_TOLERANCE = {"float32": 1e-4, "complex64": 1e-4, "float16": 1e-2}
 
 
-class CheckFailed(OtusError):
-    """A value or a derivative is not what it should be."""
+EXAMPLE = """\b
+Example:
+  otus check cpd.otus
+  otus check cpd.otus --dim i=6 --seed 1 --json
+"""
 
 
 def check(
@@ -38,11 +40,6 @@ def check(
 
     Every derivative that the program asks for is compared with finite differences, and every
     output of the compiled kernel with the reference interpreter. Dims without a size get a small one.
-
-    \b
-    Example:
-        otus check cpd.otus
-        otus check cpd.otus --dim i=6 --seed 1 --json
     """
     sizes = read_sizes(dim)
     module = load_program(file)
@@ -95,7 +92,8 @@ def _report(found: list[Comparison], sizes: dict[str, int], seed: int, as_json: 
         write(f"{len(found) - len(failed)} of {len(found)} passed, seed {seed}{', sizes ' + listed if listed else ''}")
     if failed:
         worst = max(failed, key=lambda each: each.error)
-        raise CheckFailed(f"{worst.name} is off by {worst.error:.2g} relative, more than {worst.tolerance:.0e}")
+        complain(f"{worst.name} is off by {worst.error:.2g} relative, more than {worst.tolerance:.0e}")
+        raise typer.Exit(1)
 
 
 def _table(found: list[Comparison]) -> Table:

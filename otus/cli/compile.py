@@ -20,6 +20,12 @@ from .program import check_sizes, load_program, sized_outputs
 MARK = "emitted by Otus"
 _HEAD = 2000  # characters of a file in which the mark stands
 
+EXAMPLE = """\b
+Example:
+  otus compile quadratic.otus -o kernel.py
+  otus compile cpd.otus -o kernel.py --dim i=300 --dim j=200
+"""
+
 
 def compile(
     file: ProgramFile,
@@ -40,11 +46,6 @@ def compile(
 
     The module needs NumPy and nothing of Otus. It has one function, whose parameters are the tensors
     that the outputs read. A file that Otus wrote is overwritten; any other only with --force.
-
-    \b
-    Example:
-        otus compile quadratic.otus -o kernel.py
-        otus compile cpd.otus -o kernel.py --dim i=300 --dim j=200
     """
     sizes = read_sizes(dim)
     if not name.isidentifier() or keyword.iskeyword(name):

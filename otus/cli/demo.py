@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,12 +24,19 @@ from .options import AsJson
 _MAXIMUM = 300  # iterations of L-BFGS-B
 
 
-class Which(str, Enum):
+class Which(StrEnum):
     """The tensors to decompose."""
 
     kinetic = "kinetic"
     indian_pines = "indian_pines"
     both = "both"
+
+
+EXAMPLE = """\b
+Example:
+  otus demo
+  otus demo --data kinetic --rank 3 --out pictures
+"""
 
 
 def demo(
@@ -57,11 +64,6 @@ def demo(
     fluorescence experiment and a hyperspectral image that TensorLy ships. The fit stands beside that
     of TensorLy's own parafac, from the same start and with the same tolerance. A picture of the
     factors is saved where matplotlib is installed.
-
-    \b
-    Example:
-        otus demo
-        otus demo --data kinetic --rank 3 --out pictures
     """
     names = [Which.kinetic, Which.indian_pines] if data is Which.both else [data]
     folder = picture_folder(out)

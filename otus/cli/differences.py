@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checking import Comparison, relative_error
-from ..ir import Graph, Node, build, substitute, topological
+from ..ir import Graph, Node, build, make, substitute, topological
 from ..ir.operations import Derivative
 from ..passes import DEFAULT_PIPELINE, parse_pipeline
 from ..runtime.differences import Estimate, directional_derivative, numerical_gradient, numerical_jacobian
@@ -66,13 +66,14 @@ class _View:
         kind = self.op.kind
         if kind == "jvp":
             return self._along(self._function(self.y, self.points), self.points, self.vectors), value
+        if kind == "hvp":
+            gradient = make(Derivative("grad", 1, 0), self.y, self.target)
+            return self._along(self._function(gradient, self.points), self.points, self.vectors), value
+        function = self._function(self.y, [self.target])
         if kind in ("vjp", "jtjvp"):
             weights = self._pushed() if kind == "jtjvp" else self.vectors[0]
-            return self._explicit(lambda x, f=self._function(self.y, [self.target]): np.sum(f([x]) * weights), value)
-        if kind == "hvp":
-            gradient = build.derivative("grad", self.y, [self.target])
-            return self._along(self._function(gradient, self.points), self.points, self.vectors), value
-        return self._explicit(lambda x, f=self._function(self.y, [self.target]): f([x]), value)
+            return self._explicit(lambda x: np.asarray(np.sum(function([x]) * weights)), value)
+        return self._explicit(lambda x: function([x]), value)
 
     def _pushed(self) -> Array:
         return self._along(self._function(self.y, self.points), self.points, self.vectors).value

@@ -30,15 +30,15 @@ OPTIONAL = {
     "cotengra": "contraction orders of large networks, in a later version",
 }
 
+EXAMPLE = """\b
+Example:
+  otus doctor
+  otus doctor --json
+"""
+
 
 def doctor(as_json: AsJson = False) -> None:
-    """Show what is installed, which backends run here, the settings, and where the cache is.
-
-    \b
-    Example:
-        otus doctor
-        otus doctor --json
-    """
+    """Show what is installed, which backends run here, the settings, and where the cache is."""
     facts = examine()
     if as_json:
         write_json(facts)

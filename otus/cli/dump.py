@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from .options import ProgramFile, Sizes, read_sizes
 from .program import check_sizes, graph_of, load_program
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """Where in the pipeline to look."""
 
     parsed = "parsed"
@@ -31,13 +31,22 @@ class Stage(str, Enum):
     source = "source"
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How to show it."""
 
     text = "text"
     formula = "formula"
     dot = "dot"
     json = "json"
+
+
+EXAMPLE = """\b
+Example:
+  otus dump quadratic.otus --stage parsed
+  otus dump quadratic.otus --after simplify --format formula
+  otus dump quadratic.otus --all stages
+  otus dump quadratic.otus --format dot | dot -Tsvg > graph.svg
+"""
 
 
 def dump(
@@ -68,15 +77,7 @@ def dump(
     pipeline: PipelineText = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Show what becomes of a program on its way to a kernel.
-
-    \b
-    Example:
-        otus dump quadratic.otus --stage parsed
-        otus dump quadratic.otus --after simplify --format formula
-        otus dump quadratic.otus --all stages
-        otus dump quadratic.otus --format dot | dot -Tsvg > graph.svg
-    """
+    """Show what becomes of a program on its way to a kernel."""
     form = Format.json if as_json else form
     sizes = read_sizes(dim)
     module = load_program(file)

@@ -23,20 +23,35 @@ from .failures import save_reproduction, version
 
 DONE, WRONG_INPUT, USAGE, BUG = 0, 1, 2, 3
 
+EPILOG = """\b
+A program is a file such as quadratic.otus:
+  dim n
+  tensor x[n], H[n,n]
+  f = x[a] * H[a,b] * x[b]
+  g = grad(f, x)
+
+\b
+Example:
+  otus run quadratic.otus --dim n=3 --in x=ones --in H=random:0
+
+Exit status: 0 done, 1 the input is wrong, 2 usage, 3 a bug in Otus.
+"""
+
 app = typer.Typer(
     name="otus",
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run_program.run)
-app.command("compile")(compile.compile)
-app.command("dump")(dump.dump)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+app.command("run", epilog=run_program.EXAMPLE)(run_program.run)
+app.command("compile", epilog=compile.EXAMPLE)(compile.compile)
+app.command("dump", epilog=dump.EXAMPLE)(dump.dump)
+app.command("check", epilog=check.EXAMPLE)(check.check)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:
@@ -51,22 +66,7 @@ def otus(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Compile tensor expressions and their derivatives to NumPy.
-
-    Programs are files ending in .otus, such as
-
-    \b
-        dim n
-        tensor x[n], H[n,n]
-        f = x[a] * H[a,b] * x[b]
-        g = grad(f, x)
-
-    \b
-    Example:
-        otus run quadratic.otus --dim n=3 --in x=ones --in H=random:0
-
-    Exit status: 0 done, 1 the input is wrong, 2 usage, 3 a bug in Otus.
-    """
+    """Compile tensor expressions and their derivatives to NumPy."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -35,6 +35,12 @@ Out = Annotated[
     ),
 ]
 
+EXAMPLE = """\b
+Example:
+  otus run cpd.otus --in X=x.npy --in A=random:0 --in B=random:1 --in C=random:2
+  otus run quadratic.otus --dim n=3 --in H=random:0 --in x=ones --out gradient.npz
+"""
+
 
 def run(
     file: ProgramFile,
@@ -49,11 +55,6 @@ def run(
 
     Prints each output: its elements where they are few, else its norm and range. Sizes come from
     the data; --dim says those that no file settles.
-
-    \b
-    Example:
-        otus run cpd.otus --in X=x.npy --in A=random:0 --in B=random:1 --in C=random:2
-        otus run quadratic.otus --dim n=3 --in H=random:0 --in x=ones --out gradient.npz
     """
     sources, sizes = read_pairs(data, "--in", "X=x.npy"), read_sizes(dim)
     module = load_program(file)

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from otus.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
