@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import ir
 from .frontend import Expression
 from .ir import Cost, Graph, Node, OtusError
-from .passes import DEFAULT_PIPELINE, Report, innermost_requests, parse_pipeline
+from .passes import DEFAULT_PIPELINE, SIMPLIFY_PIPELINE, Report, innermost_requests, parse_pipeline
 from .structures import flatten, paths, rebuild
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def simplify(outputs: Structure) -> Structure:
     >>> otus.simplify(otus.hessian(x @ H @ x, x)) is H + H.T
     True
     """
-    return run_pipeline(outputs, "expand,simplify")[0]
+    return run_pipeline(outputs, SIMPLIFY_PIPELINE)[0]
 
 
 def optimize(

@@ -10,9 +10,11 @@ from .expand import Expand, innermost_requests
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
 from .simplify import SIMPLIFY_RULES, Simplify
+from .stabilise import Stabilise
 
-PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in (Expand, Simplify, ContractionOrder)}
-DEFAULT_PIPELINE = "expand,simplify,contract"
+PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in (Stabilise, Expand, Simplify, ContractionOrder)}
+DEFAULT_PIPELINE = "stabilise,expand,simplify,contract"
+SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 
 
 def parse_pipeline(text: str) -> Pipeline:
@@ -29,6 +31,7 @@ def parse_pipeline(text: str) -> Pipeline:
 __all__ = [
     "DEFAULT_PIPELINE",
     "PASSES",
+    "SIMPLIFY_PIPELINE",
     "SIMPLIFY_RULES",
     "Checker",
     "Pass",

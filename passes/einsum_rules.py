@@ -45,11 +45,19 @@ def _without(node: Node, position: int, factor: Node | None, labels: Sequence[in
 
 @rule(Einsum, status=Status.REASSOCIATES)
 def merge_einsum(node: Node, context: Context) -> Node | None:
-    """einsum(…, einsum(a, b), …) -> einsum(…, a, b, …), where the inner one has no other reader."""
+    """einsum(…, einsum(a, b), …) -> einsum(…, a, b, …), where the inner one has no other reader.
+
+    The deltas of an inner einsum that is read elsewhere too are taken out of it, so that they are never
+    written out as a dense tensor; what they multiply stays shared.
+    """
     assert isinstance(node.op, Einsum)
     for position, inner in enumerate(node.operands):
-        if isinstance(inner.op, Einsum) and _may_merge(inner, context):
+        if not isinstance(inner.op, Einsum):
+            continue
+        if _may_merge(inner, context):
             return _merged(node, position, inner)
+        if any(isinstance(x.op, Delta) for x in inner.operands):
+            return _merged(node, position, _split_deltas(inner))
     return None
 
 
@@ -60,6 +68,18 @@ def _may_merge(inner: Node, context: Context) -> bool:
     free = [x for x in inner.operands if not isinstance(x.op, Delta)]
     assert isinstance(inner.op, Einsum)
     return len(free) <= 1 and len(inner.op.output) == len({x for names in inner.op.inputs for x in names})
+
+
+def _split_deltas(inner: Node) -> Node:
+    """The same einsum with everything but its deltas in an einsum of its own."""
+    assert isinstance(inner.op, Einsum)
+    deltas = [k for k, x in enumerate(inner.operands) if isinstance(x.op, Delta)]
+    others = [k for k in range(len(inner.operands)) if k not in deltas]
+    outside = {x for k in deltas for x in inner.op.inputs[k]} | set(inner.op.output)
+    kept = [x for x in dict.fromkeys(x for k in others for x in inner.op.inputs[k]) if x in outside]
+    core = build.einsum([inner.operands[k] for k in others], [inner.op.inputs[k] for k in others], kept)
+    operands = [core, *(inner.operands[k] for k in deltas)]
+    return build.einsum(operands, [kept, *(inner.op.inputs[k] for k in deltas)], inner.op.output)
 
 
 def _merged(node: Node, position: int, inner: Node) -> Node:
@@ -156,6 +176,20 @@ def fold_number(node: Node, context: Context) -> Node | None:
 
 
 @rule(Einsum)
+def sum_to_one(node: Node, context: Context) -> Node | None:
+    """einsum("bn->b", y) -> 1, where y is declared to sum to one over its last axis."""
+    assert isinstance(node.op, Einsum)
+    for position, operand in enumerate(node.operands):
+        if not operand.type.facts.sums_to_one:
+            continue
+        labels = node.op.inputs[position]
+        elsewhere = [x for k, names in enumerate(node.op.inputs) if k != position for x in names]
+        if labels.count(labels[-1]) == 1 and labels[-1] not in (*elsewhere, *node.op.output):
+            return _without(node, position, None, (), labels[:-1])
+    return None
+
+
+@rule(Einsum)
 def zero_factor(node: Node, context: Context) -> Node | None:
     """einsum(…, 0, …) -> 0."""
     if any(build.constant_value(operand) == 0 for operand in node.operands):
@@ -165,6 +199,7 @@ def zero_factor(node: Node, context: Context) -> Node | None:
 
 EINSUM_RULES: tuple[Rule, ...] = (
     zero_factor,
+    sum_to_one,
     drop_broadcast,
     eliminate_delta,
     fold_number,

@@ -53,7 +53,8 @@ class _Lowering:
         self.taken: set[str] = set()
         self.numbered = 0
         order = graph.nodes()
-        self.order = [node for node in order if node in _needed(graph)]
+        needed = _needed(graph)
+        self.order = [node for node in order if node in needed]
         self.lines = node_names(order, graph.labels)
         self.output_names = dict(zip(reversed(graph.outputs), reversed(graph.names), strict=True))
         self.claimed: set[str] = set()

@@ -1,0 +1,318 @@
+"""The pass that evaluates exponentials stably: softmax, logsumexp, sigmoid, softplus, expm1, log1p.
+
+It runs before derivatives are expanded, so that gradients and Hessians are built from the stable
+forms.  Elementwise chains are looked at through their maps and sums, whatever nodes they are cut into.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..ir import Graph, Node, build
+from ..ir.operations import Broadcast, Derivative, Einsum, LinearCombination, Map
+from ..ir.scalar import Argument, Call, Literal, Scalar, argument, call, literal, postorder
+from ..ir.traverse import rebuild
+from .manager import Pass
+
+Leaf = tuple[Node, tuple[int, ...]]
+_DEPTH = 6
+
+
+@dataclass(frozen=True)
+class Stabilise(Pass):
+    """Graph in; equal graph out, finite where the exact value is.
+
+    ``log(sum(exp(x)))`` becomes a logsumexp reduction, ``exp(x)/sum(exp(x))`` the exponential of a
+    difference, ``log(1 + exp(x))`` a softplus, and so on (:data:`SCALAR_PATTERNS`).  Points of derivative
+    requests are left as they are.  ::
+
+        %1: f64[n] = map "exp(a)" "n->n" %x
+        %2: f64[] = einsum "n->" %1
+        %3: f64[] = map "log(a)" "->" %2
+
+    becomes ``reduce {kind="logsumexp", axes=(0,)} %x``.
+    """
+
+    name: ClassVar[str] = "stabilise"
+
+    def run(self, graph: Graph) -> Graph:
+        """Rewrite every elementwise node in which a pattern occurs."""
+        return self.run_counting(graph)[0]
+
+    def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
+        """The graph, and how often each pattern was found."""
+        fired: Counter[str] = Counter()
+        points = _points(graph)
+        kept: dict[Node, Node] = {}
+
+        def change(node: Node, operands: Sequence[Node]) -> Node:
+            new = rebuild(node, operands)
+            if node in points:
+                kept[new] = new
+            if isinstance(new.op, (Map, LinearCombination)) and new not in kept:
+                return _Chain(new, kept).stabilised(fired)
+            return new
+
+        return graph.transform(change), fired
+
+
+def _points(graph: Graph) -> set[Node]:
+    return {
+        point
+        for node in graph.nodes()
+        if isinstance(node.op, Derivative)
+        for point in node.operands[1 : 1 + node.op.points]
+    }
+
+
+@dataclass
+class _Chain:
+    """An elementwise node as one scalar expression over leaves, with the rank of the node."""
+
+    node: Node
+    points: dict[Node, Node]
+    leaves: dict[Leaf, int] = field(default_factory=dict)
+
+    def stabilised(self, fired: Counter[str]) -> Node:
+        """The node with every pattern replaced, or itself where there is none."""
+        whole = self._inlined(self.node, tuple(range(self.node.ndim)), 0)
+        changed = self._rewrite(whole, fired)
+        if changed is whole or not self.node.type.dtype.is_inexact:
+            return self.node
+        operands = [leaf for leaf, _ in self.leaves]
+        inputs = [labels for _, labels in self.leaves]
+        new = build.map_node(changed, operands, inputs, self.node.ndim)
+        return new if new.type == self.node.type else self.node
+
+    def _inlined(self, node: Node, axes: tuple[int, ...], depth: int) -> Scalar:
+        op = node.op
+        value = build.constant_value(node)
+        if value is not None:
+            return literal(value)
+        if depth > _DEPTH or node in self.points:
+            return self._leaf(node, axes)
+        if isinstance(op, Broadcast):
+            return self._inlined(node.operands[0], tuple(axes[k] for k in op.axes), depth)
+        if isinstance(op, Map):
+            parts = [self._operand(x, labels, axes, depth) for x, labels in zip(node.operands, op.inputs, strict=True)]
+            return _substituted(op.expression, parts)
+        if isinstance(op, LinearCombination) and node.type.dtype.is_inexact:
+            terms = [
+                _scaled(c, self._operand(x, labels, axes, depth))
+                for c, x, labels in zip(op.coefficients, node.operands, op.inputs, strict=True)
+            ]
+            total = terms[0]
+            for term in terms[1:]:
+                total = _added(total, term)
+            return total
+        return self._leaf(node, axes)
+
+    def _operand(self, node: Node, labels: Sequence[int], axes: tuple[int, ...], depth: int) -> Scalar:
+        if node.type.dtype is not self.node.type.dtype:
+            return self._leaf(node, tuple(axes[k] for k in labels))
+        return self._inlined(node, tuple(axes[k] for k in labels), depth + 1)
+
+    def _leaf(self, node: Node, axes: tuple[int, ...]) -> Scalar:
+        return argument(self.leaves.setdefault((node, axes), len(self.leaves)))
+
+    def _rewrite(self, whole: Scalar, fired: Counter[str]) -> Scalar:
+        new: dict[Scalar, Scalar] = {}
+        for part in postorder(whole):
+            if isinstance(part, Call):
+                arguments = [new[x] for x in part.arguments]
+                same = all(x is y for x, y in zip(arguments, part.arguments, strict=True))
+                replaced = part if same else call(part.function, *arguments)
+                new[part] = self._matched(replaced, fired)
+            else:
+                new[part] = part
+        return new[whole]
+
+    def _matched(self, part: Call, fired: Counter[str]) -> Scalar:
+        for name, pattern in SCALAR_PATTERNS.items():
+            found = pattern(part)
+            if found is not None:
+                fired[name] += 1
+                return found
+        for name, match in (("logsumexp", self._log_of_sum), ("softmax", self._quotient_by_sum)):
+            found = match(part)
+            if found is not None:
+                fired[name] += 1
+                return found
+        return part
+
+    # --- patterns that reach through a sum -----------------------------------------------------
+
+    def _log_of_sum(self, part: Call) -> Scalar | None:
+        """``log(Σ exp(e))``."""
+        if part.function != "log" or not isinstance(part.arguments[0], Argument):
+            return None
+        reduced = self._logsumexp_of(part.arguments[0])
+        return None if reduced is None else self._leaf(reduced[0], reduced[1])
+
+    def _logsumexp_of(self, total: Argument) -> tuple[Node, tuple[int, ...], Node, tuple[int, ...]] | None:
+        """For a leaf ``Σ exp(e)``: the logsumexp of ``e`` and its axes, ``e`` and its axes (-1 where summed)."""
+        (node, axes) = next(leaf for leaf, position in self.leaves.items() if position == total.position)
+        if node in self.points or not isinstance(node.op, Einsum) or len(node.operands) != 1:
+            return None
+        (inner,), (labels,), output = node.operands, node.op.inputs, node.op.output
+        if inner in self.points or len(set(labels)) != len(labels) or not isinstance(inner.op, Map):
+            return None
+        expression = inner.op.expression
+        if not (isinstance(expression, Call) and expression.function == "exp") or inner.type.dtype.kind != "float":
+            return None
+        exponent = build.map_node(expression.arguments[0], inner.operands, inner.op.inputs, inner.ndim)
+        gone = [k for k, x in enumerate(labels) if x not in output]
+        if not gone:
+            return None
+        kept = [x for x in labels if x in output]
+        reduced = build.reduce_node("logsumexp", exponent, gone)
+        place = dict(zip(output, axes, strict=True))
+        return reduced, tuple(place[x] for x in kept), exponent, tuple(place.get(x, -1) for x in labels)
+
+    def _quotient_by_sum(self, part: Call) -> Scalar | None:
+        """``exp(e) / Σ exp(e)``, the sum being of the very same exponentials."""
+        if part.function != "div" or not isinstance(part.arguments[1], Argument):
+            return None
+        above, below = part.arguments
+        if not (isinstance(above, Call) and above.function == "exp"):
+            return None
+        found = self._logsumexp_of(below)
+        if found is None:
+            return None
+        reduced, axes, exponent, places = found
+        if not self._same_up_to_summed(above.arguments[0], exponent, places):
+            return None
+        return call("exp", call("sub", above.arguments[0], self._leaf(reduced, axes)))
+
+    def _same_up_to_summed(self, scalar: Scalar, exponent: Node, places: tuple[int, ...]) -> bool:
+        """Whether ``scalar`` is ``exponent`` with the summed axes running along some axes of the result."""
+        free = [axis for axis in range(self.node.ndim) if axis not in places]
+        summed = [k for k, axis in enumerate(places) if axis == -1]
+        if len(free) < len(summed):
+            return False
+        chosen = iter(free)
+        axes = tuple(next(chosen) if axis == -1 else axis for axis in places)
+        other = _Chain(self.node, self.points, self.leaves)
+        before = len(self.leaves)
+        same = other._inlined(exponent, axes, 1) is scalar
+        for leaf in [leaf for leaf, position in self.leaves.items() if position >= before]:
+            del self.leaves[leaf]
+        return same
+
+
+def _substituted(expression: Scalar, values: Sequence[Scalar]) -> Scalar:
+    new: dict[Scalar, Scalar] = {}
+    for part in postorder(expression):
+        if isinstance(part, Argument):
+            new[part] = values[part.position]
+        elif isinstance(part, Call):
+            new[part] = call(part.function, *(new[x] for x in part.arguments))
+        else:
+            new[part] = part
+    return new[expression]
+
+
+def _scaled(coefficient: object, x: Scalar) -> Scalar:
+    if coefficient == 1:
+        return x
+    if isinstance(x, Literal):
+        return literal(coefficient * x.value)  # type: ignore[operator]
+    return call("neg", x) if coefficient == -1 else call("mul", x, literal(coefficient))  # type: ignore[arg-type]
+
+
+def _added(x: Scalar, y: Scalar) -> Scalar:
+    if isinstance(y, Call) and y.function == "neg":
+        return call("sub", x, y.arguments[0])
+    return call("add", x, y)
+
+
+# --- patterns within one scalar expression -----------------------------------------------------
+
+
+def _is(x: Scalar, function: str) -> bool:
+    return isinstance(x, Call) and x.function == function
+
+
+def _is_one(x: Scalar) -> bool:
+    return isinstance(x, Literal) and x.value == 1
+
+
+def _one_plus(x: Scalar) -> Scalar | None:
+    """The ``e`` of ``1 + e``."""
+    if isinstance(x, Call) and x.function == "add":
+        first, second = x.arguments
+        if _is_one(first):
+            return second
+        if _is_one(second):
+            return first
+    return None
+
+
+def _negated(x: Scalar) -> Scalar:
+    return x.arguments[0] if isinstance(x, Call) and x.function == "neg" else call("neg", x)
+
+
+def _softplus(part: Call) -> Scalar | None:
+    """``log(1 + exp(e))`` and ``log1p(exp(e))``."""
+    inner = part.arguments[0] if part.function == "log1p" else None
+    if part.function == "log":
+        inner = _one_plus(part.arguments[0])
+    return call("softplus", inner.arguments[0]) if isinstance(inner, Call) and inner.function == "exp" else None
+
+
+def _sigmoid(part: Call) -> Scalar | None:
+    """``1 / (1 + exp(-e))`` and ``exp(e) / (1 + exp(e))``."""
+    if part.function == "reciprocal":
+        above, below = literal(1.0), part.arguments[0]
+    elif part.function == "div":
+        above, below = part.arguments
+    else:
+        return None
+    inner = _one_plus(below)
+    if not (isinstance(inner, Call) and inner.function == "exp"):
+        return None
+    if _is_one(above):
+        return call("sigmoid", _negated(inner.arguments[0]))
+    return call("sigmoid", inner.arguments[0]) if above is inner else None
+
+
+def _log_sigmoid(part: Call) -> Scalar | None:
+    """``log(sigmoid(e))``."""
+    if part.function == "log" and _is(part.arguments[0], "sigmoid"):
+        return call("neg", call("softplus", _negated(part.arguments[0].arguments[0])))  # type: ignore[attr-defined]
+    return None
+
+
+def _log_of_exp(part: Call) -> Scalar | None:
+    """``log(exp(e))``, which is ``e`` for real values."""
+    if part.function == "log" and _is(part.arguments[0], "exp"):
+        return part.arguments[0].arguments[0]  # type: ignore[attr-defined, no-any-return]
+    return None
+
+
+def _expm1(part: Call) -> Scalar | None:
+    """``exp(e) - 1``."""
+    if part.function in ("sub", "add") and isinstance(part.arguments[1], Literal):
+        offset = part.arguments[1].value if part.function == "add" else -part.arguments[1].value
+        if offset == -1 and _is(part.arguments[0], "exp"):
+            return call("expm1", part.arguments[0].arguments[0])  # type: ignore[attr-defined]
+    return None
+
+
+def _log1p(part: Call) -> Scalar | None:
+    """``log(1 + e)``."""
+    inner = _one_plus(part.arguments[0]) if part.function == "log" else None
+    return None if inner is None or isinstance(inner, Literal) else call("log1p", inner)
+
+
+SCALAR_PATTERNS: dict[str, Callable[[Call], Scalar | None]] = {
+    "softplus": _softplus,
+    "sigmoid": _sigmoid,
+    "log_sigmoid": _log_sigmoid,
+    "log_of_exp": _log_of_exp,
+    "expm1": _expm1,
+    "log1p": _log1p,
+}
