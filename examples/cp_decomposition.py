@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
+from importlib import import_module, resources
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -75,21 +76,23 @@ def load_data(name: str) -> Data:
         found = datasets.load_kinetic()
         measured = 1.0 - np.asarray(found.missing_values_position, np.float64)
         # The tensor's axes are measurement, emission, excitation and time, as are the ticks.
-        ticks = tuple(np.asarray(x, np.float64) for x in found.ticks)
-        return normalised(name, "Kinetic fluorescence", found.tensor, measured, tuple(found.ticks_labels), ticks)
+        return normalised(
+            name, "Kinetic fluorescence", found.tensor, measured, tuple(found.ticks_labels), tuple(found.ticks)
+        )
     found = datasets.load_indian_pines()
     tensor = np.asarray(found.tensor, np.float64)
     rows, columns, _ = tensor.shape
-    ticks = (np.arange(rows), np.arange(columns), np.asarray(found.ticks[1], np.float64))
+    ticks = (range(rows), range(columns), found.ticks[1])
     return normalised(name, "Indian Pines", tensor, None, ("Row", "Column", "Wavelength (nm)"), ticks)
 
 
 def normalised(
-    name: str, title: str, tensor: Array, weights: Array | None, modes: tuple[str, ...], ticks: tuple[Array, ...]
+    name: str, title: str, tensor: Array, weights: Array | None, modes: tuple[str, ...], ticks: Sequence[Any]
 ) -> Data:
     """The data divided by the norm of what was measured, so that one tolerance suits every tensor."""
     known = np.asarray(tensor, np.float64) * (1.0 if weights is None else weights)
-    return Data(name, title, known / np.linalg.norm(known), weights, modes, ticks)
+    places = tuple(np.asarray(x, np.float64) for x in ticks)
+    return Data(name, title, known / np.linalg.norm(known), weights, modes, places)
 
 
 def load_program(name: str) -> otus.Module:
@@ -135,7 +138,7 @@ def decompose(
     data: Data,
     initial: Sequence[Array],
     tolerance: float = 1e-6,
-    max_iterations: int = 300,
+    max_iterations: int = 200,
     watch: Watch | None = None,
 ) -> Decomposition:
     """Minimise the program's loss by L-BFGS-B with the gradients that Otus derives.
@@ -205,10 +208,8 @@ def decompose_with_tensorly(
 @contextmanager
 def one_thread() -> Iterator[None]:
     """BLAS on one thread where threadpoolctl is installed: these products are too small to share."""
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
+    if find_spec("threadpoolctl") is None:
         yield
         return
-    with threadpool_limits(1, user_api="blas"):
+    with import_module("threadpoolctl").threadpool_limits(1, user_api="blas"):
         yield

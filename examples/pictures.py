@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ Array = npt.NDArray[Any]
 
 def matplotlib_is_installed() -> bool:
     """Whether pictures can be drawn here."""
-    from importlib.util import find_spec
-
     return find_spec("matplotlib") is not None
 
 

@@ -210,10 +210,10 @@ def _choose(place: Place, keys: list[Any]) -> Any:
     """The array asked for; without a name, the one of the tensor's name, or the only one."""
     listed = ", ".join(map(str, keys)) or "nothing"
     if place.member is not None:
-        if place.member in keys:
-            return place.member
+        if place.member not in keys:
             hint = nearest(place.member, map(str, keys)) or f"; it holds {listed}"
-        raise place.error(f"has no array {place.member!r}{hint}")
+            raise place.error(f"has no array {place.member!r}{hint}")
+        return place.member
     if place.name in keys:
         return place.name
     if len(keys) == 1:

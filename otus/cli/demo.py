@@ -21,7 +21,7 @@ from ..ir import OtusError
 from .console import show, write, write_json
 from .options import AsJson
 
-_MAXIMUM = 300  # iterations of L-BFGS-B
+_MAXIMUM = 200  # iterations of either method
 
 
 class Which(StrEnum):
@@ -98,7 +98,7 @@ def _decompose(
     with _watching(f"{data.title} with Otus", _MAXIMUM) as watch:
         mine = cp.decompose(data, initial, tolerance, _MAXIMUM, watch)
     with _watching(f"{data.title} with TensorLy", None):
-        theirs = cp.decompose_with_tensorly(data, initial, tolerance)
+        theirs = cp.decompose_with_tensorly(data, initial, tolerance, _MAXIMUM)
     picture = None
     if folder is not None:
         picture = folder / f"{data.name}.png"

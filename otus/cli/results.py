@@ -83,7 +83,8 @@ def save(outputs: Mapping[str, Array], path: Path) -> None:
     try:
         with path.open("wb") as file:
             if path.suffix.lower() == ".npy":
-                np.save(file, *outputs.values(), allow_pickle=False)
+                (array,) = outputs.values()
+                np.save(file, array, allow_pickle=False)
             else:
                 _save_archive(outputs, file)
     except OSError as error:
