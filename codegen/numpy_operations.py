@@ -38,12 +38,11 @@ def _map(op: ops.Map, call: KernelCall, source: Source) -> list[str]:
 def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Source) -> str:
     dtype = source.target_type(call).dtype
     text = ""
-    terms = [
-        (*_signed(c, dtype), *rest) for c, *rest in zip(op.coefficients, source.operands(call), op.inputs, strict=True)
-    ]
-    if len(terms) > 1 and terms[0][0] and not terms[1][0]:
+    signed = [_signed(coefficient, dtype) for coefficient in op.coefficients]
+    terms = list(zip(signed, source.operands(call), op.inputs, strict=True))
+    if len(terms) > 1 and signed[0][0] and not signed[1][0]:
         terms[:2] = terms[1], terms[0]
-    for negative, factor, operand, labels in terms:
+    for (negative, factor), operand, labels in terms:
         name = aligned(operand, labels, range(op.rank))
         term = name if factor == 1 else f"{number_source(factor)} * {name}"
         if text:
