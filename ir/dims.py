@@ -70,6 +70,7 @@ class Dim:
     _text: str | None
 
     def __new__(cls, name: str) -> Dim:
+        """The symbolic size called ``name``."""
         return dim(name)
 
     def __add__(self, other: Size) -> Size:

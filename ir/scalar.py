@@ -234,10 +234,18 @@ def postorder(expression: Scalar) -> list[Scalar]:
 
 def substitute_arguments(expression: Scalar, values: Sequence[Scalar]) -> Scalar:
     """Replace operand ``k`` by ``values[k]`` throughout."""
+    places: dict[Scalar, Scalar] = {
+        part: values[part.position] for part in postorder(expression) if isinstance(part, Argument)
+    }
+    return replace_parts(expression, places)
+
+
+def replace_parts(expression: Scalar, parts: Mapping[Scalar, Scalar]) -> Scalar:
+    """Replace whole subexpressions throughout; what stands inside a replaced one does not matter."""
     replaced: dict[Scalar, Scalar] = {}
     for part in postorder(expression):
-        if isinstance(part, Argument):
-            replaced[part] = values[part.position]
+        if part in parts:
+            replaced[part] = parts[part]
         elif isinstance(part, Call):
             replaced[part] = call(part.function, *(replaced[x] for x in part.arguments))
         else:

@@ -9,11 +9,12 @@ from .contract import ContractionOrder
 from .expand import Expand, innermost_requests
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
+from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
 from .stabilise import Stabilise
 
-PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in (Stabilise, Expand, Simplify, ContractionOrder)}
-DEFAULT_PIPELINE = "stabilise,expand,simplify,contract"
+PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in (Stabilise, Expand, Simplify, Sharpen, ContractionOrder)}
+DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,contract"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 
 

@@ -13,7 +13,19 @@ from typing import ClassVar
 
 from ..ir import Graph, Node, build
 from ..ir.operations import Broadcast, Derivative, Einsum, LinearCombination, Map
-from ..ir.scalar import Argument, Call, Literal, Scalar, argument, call, literal, postorder
+from ..ir.scalar import (
+    Argument,
+    Call,
+    Literal,
+    Number,
+    Scalar,
+    argument,
+    call,
+    literal,
+    postorder,
+    replace_parts,
+    substitute_arguments,
+)
 from ..ir.traverse import rebuild
 from .manager import Pass
 
@@ -75,6 +87,7 @@ class _Chain:
     node: Node
     points: dict[Node, Node]
     leaves: dict[Leaf, int] = field(default_factory=dict)
+    exponents: list[Leaf] = field(default_factory=list)
 
     def stabilised(self, fired: Counter[str]) -> Node:
         """The node with every pattern replaced, or itself where there is none."""
@@ -82,10 +95,31 @@ class _Chain:
         changed = self._rewrite(whole, fired)
         if changed is whole or not self.node.type.dtype.is_inexact:
             return self.node
+        changed = self._with_exponents_whole(changed)
         operands = [leaf for leaf, _ in self.leaves]
         inputs = [labels for _, labels in self.leaves]
         new = build.map_node(changed, operands, inputs, self.node.ndim)
         return new if new.type == self.node.type else self.node
+
+    def _with_exponents_whole(self, whole: Scalar) -> Scalar:
+        """The expression with each exponent of a logsumexp read as the node that the reduction reads.
+
+        What is subtracted from ``logsumexp(e)`` is then that very ``e``, rounding included.
+        """
+        for exponent, places in self.exponents:
+            axes = self._filled(places)
+            inlined = None if axes is None else self._inlined(exponent, axes, 1)
+            if axes is not None and isinstance(inlined, Call):
+                whole = replace_parts(whole, {inlined: self._leaf(exponent, axes)})
+        return whole
+
+    def _filled(self, places: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Axes with summed places (-1) along axes of the result that are still free; None where too few are."""
+        free = [axis for axis in range(self.node.ndim) if axis not in places]
+        if len(free) < places.count(-1):
+            return None
+        chosen = iter(free)
+        return tuple(next(chosen) if axis == -1 else axis for axis in places)
 
     def _inlined(self, node: Node, axes: tuple[int, ...], depth: int) -> Scalar:
         op = node.op
@@ -98,7 +132,7 @@ class _Chain:
             return self._inlined(node.operands[0], tuple(axes[k] for k in op.axes), depth)
         if isinstance(op, Map):
             parts = [self._operand(x, labels, axes, depth) for x, labels in zip(node.operands, op.inputs, strict=True)]
-            return _substituted(op.expression, parts)
+            return substitute_arguments(op.expression, parts)
         if isinstance(op, LinearCombination) and node.type.dtype.is_inexact:
             terms = [
                 _scaled(c, self._operand(x, labels, axes, depth))
@@ -170,14 +204,16 @@ class _Chain:
         kept = [x for x in labels if x in output]
         reduced = build.reduce_node("logsumexp", exponent, gone)
         place = dict(zip(output, axes, strict=True))
-        return reduced, tuple(place[x] for x in kept), exponent, tuple(place.get(x, -1) for x in labels)
+        places = tuple(place.get(x, -1) for x in labels)
+        self.exponents.append((exponent, places))
+        return reduced, tuple(place[x] for x in kept), exponent, places
 
     def _quotient_by_sum(self, part: Call) -> Scalar | None:
         """``exp(e) / Σ exp(e)``, the sum being of the very same exponentials."""
-        if part.function != "div" or not isinstance(part.arguments[1], Argument):
+        if part.function != "div":
             return None
         above, below = part.arguments
-        if not (isinstance(above, Call) and above.function == "exp"):
+        if not (isinstance(above, Call) and above.function == "exp" and isinstance(below, Argument)):
             return None
         found = self._logsumexp_of(below)
         if found is None:
@@ -189,12 +225,9 @@ class _Chain:
 
     def _same_up_to_summed(self, scalar: Scalar, exponent: Node, places: tuple[int, ...]) -> bool:
         """Whether ``scalar`` is ``exponent`` with the summed axes running along some axes of the result."""
-        free = [axis for axis in range(self.node.ndim) if axis not in places]
-        summed = [k for k, axis in enumerate(places) if axis == -1]
-        if len(free) < len(summed):
+        axes = self._filled(places)
+        if axes is None:
             return False
-        chosen = iter(free)
-        axes = tuple(next(chosen) if axis == -1 else axis for axis in places)
         other = _Chain(self.node, self.points, self.leaves)
         before = len(self.leaves)
         same = other._inlined(exponent, axes, 1) is scalar
@@ -203,24 +236,12 @@ class _Chain:
         return same
 
 
-def _substituted(expression: Scalar, values: Sequence[Scalar]) -> Scalar:
-    new: dict[Scalar, Scalar] = {}
-    for part in postorder(expression):
-        if isinstance(part, Argument):
-            new[part] = values[part.position]
-        elif isinstance(part, Call):
-            new[part] = call(part.function, *(new[x] for x in part.arguments))
-        else:
-            new[part] = part
-    return new[expression]
-
-
-def _scaled(coefficient: object, x: Scalar) -> Scalar:
+def _scaled(coefficient: Number, x: Scalar) -> Scalar:
     if coefficient == 1:
         return x
     if isinstance(x, Literal):
-        return literal(coefficient * x.value)  # type: ignore[operator]
-    return call("neg", x) if coefficient == -1 else call("mul", x, literal(coefficient))  # type: ignore[arg-type]
+        return literal(coefficient * x.value)
+    return call("neg", x) if coefficient == -1 else call("mul", x, literal(coefficient))
 
 
 def _added(x: Scalar, y: Scalar) -> Scalar:
@@ -232,8 +253,9 @@ def _added(x: Scalar, y: Scalar) -> Scalar:
 # --- patterns within one scalar expression -----------------------------------------------------
 
 
-def _is(x: Scalar, function: str) -> bool:
-    return isinstance(x, Call) and x.function == function
+def _inside(x: Scalar, function: str) -> Scalar | None:
+    """The ``e`` of ``function(e)``, where ``x`` is that."""
+    return x.arguments[0] if isinstance(x, Call) and x.function == function else None
 
 
 def _is_one(x: Scalar) -> bool:
@@ -263,10 +285,13 @@ def _softplus(part: Call) -> Scalar | None:
     return call("softplus", inner.arguments[0]) if isinstance(inner, Call) and inner.function == "exp" else None
 
 
+_ONE: Scalar = literal(1.0)
+
+
 def _sigmoid(part: Call) -> Scalar | None:
     """``1 / (1 + exp(-e))`` and ``exp(e) / (1 + exp(e))``."""
     if part.function == "reciprocal":
-        above, below = literal(1.0), part.arguments[0]
+        above, below = _ONE, part.arguments[0]
     elif part.function == "div":
         above, below = part.arguments
     else:
@@ -281,24 +306,22 @@ def _sigmoid(part: Call) -> Scalar | None:
 
 def _log_sigmoid(part: Call) -> Scalar | None:
     """``log(sigmoid(e))``."""
-    if part.function == "log" and _is(part.arguments[0], "sigmoid"):
-        return call("neg", call("softplus", _negated(part.arguments[0].arguments[0])))  # type: ignore[attr-defined]
-    return None
+    inner = _inside(part.arguments[0], "sigmoid") if part.function == "log" else None
+    return None if inner is None else call("neg", call("softplus", _negated(inner)))
 
 
 def _log_of_exp(part: Call) -> Scalar | None:
     """``log(exp(e))``, which is ``e`` for real values."""
-    if part.function == "log" and _is(part.arguments[0], "exp"):
-        return part.arguments[0].arguments[0]  # type: ignore[attr-defined, no-any-return]
-    return None
+    return _inside(part.arguments[0], "exp") if part.function == "log" else None
 
 
 def _expm1(part: Call) -> Scalar | None:
     """``exp(e) - 1``."""
     if part.function in ("sub", "add") and isinstance(part.arguments[1], Literal):
         offset = part.arguments[1].value if part.function == "add" else -part.arguments[1].value
-        if offset == -1 and _is(part.arguments[0], "exp"):
-            return call("expm1", part.arguments[0].arguments[0])  # type: ignore[attr-defined]
+        inner = _inside(part.arguments[0], "exp")
+        if offset == -1 and inner is not None:
+            return call("expm1", inner)
     return None
 
 

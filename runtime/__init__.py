@@ -1,0 +1,1 @@
+"""Running: the reference interpreter, compiled functions, and what they exchange with callers."""
