@@ -95,6 +95,11 @@ def _power(x: Scalar, y: Scalar, out: Scalar) -> tuple[Scalar | Number, ...]:
     return times(y, lowered), times(call("log", safe), out)
 
 
+def _one_over(x: Scalar) -> Scalar:
+    """``1 / x``; numbers are inverted at once."""
+    return literal(1 / x.value) if isinstance(x, Literal) and x.value != 0 else call("reciprocal", x)
+
+
 def _chosen(x: Scalar, y: Scalar, chosen: Scalar, other: Scalar) -> Scalar:
     """1 where ``chosen`` holds, ½ at ties, else 0."""
     return call("where", chosen, 1.0, call("where", other, 0.0, 0.5))
@@ -120,7 +125,7 @@ PARTIALS: dict[str, Partials] = {
     "add": lambda x, y, out: (1.0, 1.0),
     "sub": lambda x, y, out: (1.0, -1.0),
     "mul": lambda x, y, out: (y, x),
-    "div": lambda x, y, out: (call("reciprocal", y), minus(call("div", out, y))),
+    "div": lambda x, y, out: (_one_over(y), minus(call("div", out, y))),
     "pow": _power,
     "mod": lambda x, y, out: (1.0, minus(call("floor", call("div", x, y)))),
     "neg": lambda x, out: (-1.0,),

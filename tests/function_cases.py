@@ -53,6 +53,11 @@ def _sigmoid(x: Any) -> Any:
     return scipy.special.expit(x)
 
 
+def _symmetric(x: Any) -> Any:
+    """What is read of a matrix that is symmetric by meaning: derivatives take it as such, as in JAX."""
+    return (x + np.swapaxes(x, -1, -2)) / 2
+
+
 def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     if np.size(x) == 0:  # SciPy refuses some empty arrays
         return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
@@ -82,6 +87,8 @@ NUMPY = Names(
     outer=np.outer,
     matmul=np.matmul,
     logdet=lambda x: np.log(np.linalg.det(x)),
+    cholesky=lambda x: np.linalg.cholesky(_symmetric(x)),
+    eigh=lambda x, UPLO="L": np.linalg.eigh(_symmetric(x), UPLO),
     lstsq=lambda a, b, rcond=None: np.linalg.lstsq(a, b, rcond)[0],
     pinv=lambda x, rcond=None: np.linalg.pinv(x) if rcond is None else np.linalg.pinv(x, rcond),
 )
@@ -154,6 +161,13 @@ def _apart(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return rng.permutation(np.arange(count) * 0.4 - 0.2 * count + rng.uniform(0, 0.1, count)).reshape(shape)
 
 
+def _magnitudes_apart(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Of either sign, with all magnitudes at least 0.3 apart and away from 0."""
+    count = int(np.prod(shape))
+    magnitudes = rng.permutation(0.3 + 0.4 * np.arange(count) + rng.uniform(0, 0.1, count))
+    return (magnitudes * rng.choice([-1, 1], count)).reshape(shape)
+
+
 def _well_conditioned(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     rows, columns = shape[-2:]
     return 0.4 * rng.standard_normal(shape) + 2.0 * np.eye(rows, columns) * rng.choice([-1, 1])
@@ -189,6 +203,7 @@ DOMAINS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Any]] = {
     "above_minus_one": lambda rng, shape: rng.uniform(-0.6, 2.0, shape),
     "away": _away,
     "apart": _apart,
+    "magnitudes_apart": _magnitudes_apart,
     "fractional": _fractional,
     "integers": lambda rng, shape: rng.integers(-3, 4, shape),
     "booleans": lambda rng, shape: rng.integers(0, 2, shape),
@@ -360,7 +375,7 @@ def _reductions() -> list[Case]:
             case(
                 "norm",
                 lambda xp, x, ord=ord: xp.norm(x, ord=ord),
-                real(5, domain="apart"),
+                real(5, domain="magnitudes_apart"),
                 note=f"vector {ord}",
                 smooth=ord != 0,
             )
@@ -369,20 +384,25 @@ def _reductions() -> list[Case]:
             case(
                 "norm",
                 lambda xp, x, ord=ord: xp.norm(x, ord=ord, axis=-1, keepdims=True),
-                real(2, 3, domain="apart"),
+                real(2, 3, domain="magnitudes_apart"),
                 note=f"axis {ord}",
                 smooth=ord != 0,
             )
         )
     for ord in (None, "fro", "nuc", 1, -1, 2, -2, inf, -inf):
         rows.append(
-            case("norm", lambda xp, x, ord=ord: xp.norm(x, ord=ord), real(3, 4, domain="apart"), note=f"matrix {ord}")
+            case(
+                "norm",
+                lambda xp, x, ord=ord: xp.norm(x, ord=ord),
+                real(3, 4, domain="magnitudes_apart"),
+                note=f"matrix {ord}",
+            )
         )
         rows.append(
             case(
                 "norm",
                 lambda xp, x, ord=ord: xp.norm(x, ord=ord, axis=(2, 0)),
-                real(3, 2, 2, domain="apart"),
+                real(3, 2, 2, domain="magnitudes_apart"),
                 note=f"matrices {ord}",
             )
         )

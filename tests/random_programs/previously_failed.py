@@ -1,0 +1,17 @@
+"""Programs that once gave a wrong value or derivative, kept as they were drawn.
+
+An entry is the printed form of a :class:`Program`, so that it outlives changes to the generator, with a
+line that says what was wrong.
+"""
+
+from __future__ import annotations
+
+from random_programs.programs import Program
+
+PREVIOUSLY_FAILED: dict[str, Program] = {
+    "the derivative of x / 3 had no operand": Program(((2,),), (("cos", (0,), {}),), 0),
+    "concatenate took arrays but no expressions": Program(
+        ((2, 1), (2, 3)), (("concatenate", (0, 1, 0), {"axis": 1}),), 0
+    ),
+    "stack took arrays but no expressions": Program(((2,), (2,)), (("stack", (0, 1), {"axis": 1}),), 0),
+}
