@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +13,13 @@ import numpy.typing as npt
 
 from . import ir
 from .frontend import Expression, derivatives
-from .ir import Graph, Node, OtusError, ShapeError, VerificationError
+from .ir import Graph, Node, OtusError, VerificationError
 from .ir.operations import Input, ScatterAdd, Take
 from .ir.specialise import free_symbols
 from .passes import DEFAULT_PIPELINE, Checker, innermost_requests, parse_pipeline
 from .runtime.settings import settings
 
+Array = npt.NDArray[Any]
 _DEFAULT_SIZES = (3, 4, 5, 2)
 
 
@@ -27,7 +30,7 @@ def choose_sizes(nodes: Sequence[Node], dims: Mapping[str, int] | None = None) -
     return {**chosen, **(dims or {})}
 
 
-def random_inputs(nodes: Sequence[Node], sizes: Mapping[str, int], seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+def random_inputs(nodes: Sequence[Node], sizes: Mapping[str, int], seed: int = 0) -> dict[str, Array]:
     """Random data for every input, with the facts that its type states."""
     from .runtime.random_data import random_array
 
@@ -77,7 +80,7 @@ def compare_values(name: str, before: Graph, after: Graph) -> None:
             raise VerificationError(f"pass {name} changed output {label}: relative error {error:.3g} on random data")
 
 
-def relative_error(value: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def relative_error(value: Array, expected: Array) -> float:
     """The largest difference over the largest magnitude; NaN agrees with NaN, infinities with themselves."""
     if value.shape != expected.shape:
         return float("inf")
@@ -138,34 +141,139 @@ def check(
     seed: int = 0,
     tolerance: float = 1e-6,
 ) -> CheckReport:
-    """Compare derivatives with finite differences on random data, and optimised with reference values.
+    """Check values and derivatives of an expression on random data, each by means it shares nothing with.
 
     ``expr`` is differentiated with respect to ``wrt`` (all floating inputs by default); a tensor is
-    contracted with fixed random weights first.  Facts such as symmetry hold on the data but not
-    along the differences.  Returns a report with every error; raises ``OtusError`` where there is
-    nothing to check.
+    contracted with fixed random weights first.  Compared are
+
+    - the optimised form with the reference interpreter,
+    - the gradient with Richardson-extrapolated finite differences, and so the Hessian-vector product
+      with differences of the gradient,
+    - ``⟨u, Jv⟩`` with ``⟨Jᵀu, v⟩``, and ``⟨w, Hv⟩`` with ``⟨v, Hw⟩``.
+
+    Dims without a size in ``dims`` get a small one.  Facts such as symmetry hold on the data but not along
+    the differences.  Returns a report with every error; raises ``OtusError`` where there is nothing to
+    check.
 
     >>> import otus
-    >>> x = otus.tensor("x", (3,))
+    >>> x = otus.tensor("x", ("n",))
     >>> otus.check(otus.exp(x).sum(), wrt=x).passed
     True
     """
-    from .runtime.reference import evaluate
-
     points = _points(expr, wrt)
     sizes = choose_sizes([expr.node], dims)
     data = random_inputs([expr.node, *(x.node for x in points)], sizes, seed)
-    loss = _scalar(expr, seed, sizes)
-    gradients = derivatives.grad(loss, points)
-    graph = Graph.of([loss.node, *(g.node for g in gradients)])
-    optimised = parse_pipeline(DEFAULT_PIPELINE).run(graph, sizes)[0]
-    expanded = parse_pipeline("expand").run(graph, sizes)[0]
-    values = evaluate(optimised.outputs, data, sizes)
-    plain = evaluate(expanded.outputs, data, sizes)
-    comparisons = [Comparison("optimised against reference", max(map(relative_error, values, plain)), 0.0, 1e-10)]
-    for x, gradient in zip(points, values[1:], strict=True):
-        comparisons.append(_compare(expanded.outputs[0], x, gradient, data, sizes, tolerance))
-    return CheckReport(tuple(comparisons), sizes, seed)
+    sized = ir.specialise([expr.node, *(x.node for x in points)], sizes)
+    return _Check(
+        Expression.of(sized[expr.node]), [Expression.of(sized[x.node]) for x in points], data, seed, tolerance
+    ).report(sizes)
+
+
+class _Check:
+    """One check at known sizes."""
+
+    def __init__(
+        self, expr: Expression, points: list[Expression], data: Mapping[str, Array], seed: int, tolerance: float
+    ) -> None:
+        self.expr, self.points, self.data, self.seed = expr, points, data, seed
+        single = any(x.dtype.bits <= 32 for x in points)
+        self.tolerance = max(tolerance, 1e-2) if single else tolerance
+        self.exact = 1e-4 if single else 1e-9
+        generator = np.random.default_rng([seed, 1])
+        self.weights = self._constant(generator, expr)
+        self.first = [self._constant(generator, x) for x in points]
+        self.second = [self._constant(generator, x) for x in points]
+        self.loss = (expr * self.weights).sum()
+
+    def _constant(self, generator: np.random.Generator, like: Expression) -> Expression:
+        values = np.asarray(generator.standard_normal([int(str(size)) for size in like.shape]))
+        return Expression.of(ir.build.cast(ir.build.constant(values), like.dtype))
+
+    def report(self, sizes: Mapping[str, int]) -> CheckReport:
+        """Everything that is compared."""
+        gradients = derivatives.grad(self.loss, self.points)
+        products = derivatives.hvp(self.loss, self.points, self.first)
+        wanted = [self.loss, *gradients, *products]
+        values, plain = self._values(wanted, DEFAULT_PIPELINE), self._values(wanted, "expand")
+        worst = max(map(relative_error, values, plain))
+        found = [Comparison("optimised against reference", worst, 0.0, self.exact)]
+        count = len(self.points)
+        for x, gradient in zip(self.points, values[1 : 1 + count], strict=True):
+            found.append(self._gradient(x, gradient))
+        found += [self._hessian_product(gradients, values[1 + count :]), *self._identities()]
+        return CheckReport(tuple(found), sizes, self.seed)
+
+    def _values(self, outputs: Sequence[Expression], pipeline: str) -> list[Array]:
+        from .runtime.reference import evaluate
+
+        graph = parse_pipeline(pipeline).run(Graph.of([x.node for x in outputs]))[0]
+        return evaluate(graph.outputs, self.data)
+
+    def _function(self, outputs: Sequence[Expression]) -> Callable[[Mapping[str, Array]], list[Array]]:
+        """The outputs, expanded once, as a function of changed inputs."""
+        from .runtime.reference import evaluate
+
+        graph = parse_pipeline("expand").run(Graph.of([x.node for x in outputs]))[0]
+        return lambda changed: evaluate(graph.outputs, {**self.data, **changed})
+
+    def _gradient(self, x: Expression, gradient: Array) -> Comparison:
+        from .runtime.differences import numerical_gradient
+
+        label, function = _label(x), self._function([self.loss])
+        dtype = self.data[label].dtype
+        estimate = numerical_gradient(lambda array: function({label: array.astype(dtype)})[0], self.data[label])
+        return self._comparison(f"gradient with respect to {label}", gradient, estimate.value, estimate.error)
+
+    def _hessian_product(self, gradients: Sequence[Expression], products: Sequence[Array]) -> Comparison:
+        from .runtime.differences import directional_derivative
+
+        function = self._function(gradients)
+        directions = [x.node for x in self.first]
+        steps = dict(zip(map(_label, self.points), self._values_of(directions), strict=True))
+
+        def along(t: Array) -> Array:
+            moved = {name: (self.data[name] + t[0] * v).astype(v.dtype) for name, v in steps.items()}
+            return np.concatenate([np.ravel(value) for value in function(moved)])
+
+        estimate = directional_derivative(along, np.zeros(1), np.ones(1), step=2.0**-6)
+        joined = np.concatenate([np.ravel(product) for product in products])
+        return self._comparison("Hessian-vector product", joined, estimate.value, estimate.error)
+
+    def _values_of(self, nodes: Sequence[Node]) -> list[Array]:
+        from .runtime.reference import evaluate
+
+        return evaluate(nodes, self.data)
+
+    def _identities(self) -> list[Comparison]:
+        """The products are adjoint, and the Hessian symmetric."""
+        pushed = derivatives.jvp(self.expr, self.points, self.first)
+        pulled = derivatives.vjp(self.expr, self.points, self.weights)
+        first = derivatives.hvp(self.loss, self.points, self.first)
+        second = derivatives.hvp(self.loss, self.points, self.second)
+        sides = [
+            (self.weights * pushed).sum(), _inner(pulled, self.first),
+            _inner(self.second, first), _inner(self.first, second),
+        ]  # fmt: skip
+        a, b, c, d = self._values(sides, DEFAULT_PIPELINE)
+        return [
+            Comparison("⟨u, Jv⟩ against ⟨Jᵀu, v⟩", relative_error(a, b), 0.0, self.exact),
+            Comparison("symmetry of the Hessian", relative_error(c, d), 0.0, self.exact),
+        ]
+
+    def _comparison(self, name: str, value: Array, expected: Array, error: Array) -> Comparison:
+        scale = max(float(np.max(np.abs(expected), initial=0.0)), 1e-30)
+        uncertainty = float(np.max(error, initial=0.0)) / scale
+        return Comparison(name, relative_error(value, expected), uncertainty, self.tolerance)
+
+
+def _inner(first: Sequence[Expression], second: Sequence[Expression]) -> Expression:
+    terms = [(x * y).sum() for x, y in zip(first, second, strict=True)]
+    return functools.reduce(operator.add, terms)
+
+
+def _label(x: Expression) -> str:
+    assert isinstance(x.node.op, Input)
+    return x.node.op.label
 
 
 def _points(expr: Expression, wrt: Expression | Sequence[Expression] | None) -> list[Expression]:
@@ -180,39 +288,3 @@ def _points(expr: Expression, wrt: Expression | Sequence[Expression] | None) -> 
     if not points:
         raise OtusError(f"{expr!r} depends on no floating input, so there is no derivative to check")
     return points
-
-
-def _scalar(expr: Expression, seed: int, sizes: Mapping[str, int]) -> Expression:
-    if not expr.shape:
-        return expr
-    shape = tuple(ir.dims.evaluate(size, sizes) for size in expr.shape)
-    new = ir.specialise([expr.node], sizes)[expr.node]
-    if new.type.shape != shape:
-        raise ShapeError(f"{expr!r} does not take sizes {dict(sizes)}")
-    weights = np.random.default_rng([seed, 1]).standard_normal(shape)
-    return (Expression.of(expr.node) * Expression.of(ir.build.constant(weights))).sum()
-
-
-def _compare(
-    loss: Node,
-    x: Expression,
-    gradient: npt.NDArray[Any],
-    data: Mapping[str, npt.NDArray[Any]],
-    sizes: Mapping[str, int],
-    tolerance: float,
-) -> Comparison:
-    from .runtime.differences import numerical_gradient
-    from .runtime.reference import evaluate
-
-    assert isinstance(x.node.op, Input)
-    label = x.node.op.label
-
-    def value(array: npt.NDArray[Any]) -> Any:
-        return evaluate([loss], {**data, label: array.astype(data[label].dtype)}, sizes)[0]
-
-    estimate = numerical_gradient(value, data[label])
-    scale = max(float(np.max(np.abs(estimate.value), initial=0.0)), 1e-30)
-    uncertainty = float(np.max(estimate.error, initial=0.0)) / scale
-    return Comparison(
-        f"gradient with respect to {label}", relative_error(gradient, estimate.value), uncertainty, tolerance
-    )
