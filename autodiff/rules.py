@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..ir import DType, Node, Operation, Size, UnsupportedError, build, make
+from ..ir import Node, Operation, Size, UnsupportedError, build, make
 from ..ir.operations import (
     Broadcast,
     Cast,
@@ -28,7 +28,7 @@ from ..ir.operations import (
     Slice,
     Take,
 )
-from ..ir.scalar import Call, Literal, Scalar, argument, call, postorder, substitute_arguments, used_arguments
+from ..ir.scalar import Literal, Scalar, argument, call, postorder, substitute_arguments, used_arguments
 from .linear_algebra_rules import MATRIX_RULES
 from .products import cofactors, halved_product
 from .scalar_derivatives import ScalarDerivative, differentiate, is_number, selects
@@ -119,23 +119,13 @@ def _local_map(node: Node, derivative: Scalar) -> tuple[Node, list[int]]:
     assert isinstance(node.op, Map)
     read = used_arguments(derivative)
     if not read:
-        return _number_map(derivative, node.type.dtype), []
+        return build.map_node(derivative, (), (), 0), []
     axes = sorted({axis for k in read for axis in node.op.inputs[k]})
     inputs = [[axes.index(axis) for axis in node.op.inputs[k]] if k in read else [] for k in range(len(node.operands))]
     used = [node.operands[k] for k in read]
     renamed = {k: argument(place) for place, k in enumerate(read)}
     values = [renamed.get(k, argument(0)) for k in range(len(node.operands))]
     return build.map_node(substitute_arguments(derivative, values), used, [inputs[k] for k in read], len(axes)), axes
-
-
-def _number_map(expression: Scalar, dtype: DType) -> Node:
-    """The value of an expression of numbers alone, as a map whose operand is one of the numbers."""
-    number = next(part for part in postorder(expression) if isinstance(part, Literal))
-    values = {number: argument(0)}
-    for part in postorder(expression):
-        if isinstance(part, Call):
-            values[part] = call(part.function, *(values.get(x, x) for x in part.arguments))
-    return build.map_node(values[expression], [build.constant(number.value, dtype)])
 
 
 def _selected_map(node: Node, position: int, cotangent: Node) -> Node | None:

@@ -87,8 +87,6 @@ NUMPY = Names(
     outer=np.outer,
     matmul=np.matmul,
     logdet=lambda x: np.log(np.linalg.det(x)),
-    cholesky=lambda x: np.linalg.cholesky(_symmetric(x)),
-    eigh=lambda x, UPLO="L": np.linalg.eigh(_symmetric(x), UPLO),
     lstsq=lambda a, b, rcond=None: np.linalg.lstsq(a, b, rcond)[0],
     pinv=lambda x, rcond=None: np.linalg.pinv(x) if rcond is None else np.linalg.pinv(x, rcond),
 )
@@ -248,6 +246,11 @@ class Case:
     oracle: bool = True
     dtype_as_numpy: bool = True
     variant: str = ""
+
+    def in_domain(self, name: str, value: Any) -> Any:
+        """The operand called ``x0``, ``x1``, … as the function takes it: symmetric where it is symmetric by meaning."""
+        symmetric = self.operands[int(name[1:])].domain in ("positive_definite", "separated")
+        return _symmetric(value) if symmetric else value
 
     def __str__(self) -> str:
         return f"{self.name}-{self.note}" if self.note else self.name

@@ -142,7 +142,8 @@ def _with_rank(place: Place, table: Array) -> Array:
     if (rank == 1 and 1 in table.shape) or (rank == 0 and table.size == 1):
         return table.reshape((-1,) if rank else ())
     if rank < 2:
-        raise place.error(f"has {table.shape[0]} rows and {table.shape[1]} columns, but the tensor has {rank} axes")
+        axes = "1 axis" if rank == 1 else "no axes"
+        raise place.error(f"has {table.shape[0]} rows and {table.shape[1]} columns, but the tensor has {axes}")
     return table
 
 

@@ -57,7 +57,11 @@ class Problem:
 
     def numpy_function(self, each: Case, name: str) -> Callable[[np.ndarray], np.ndarray]:
         """``y`` as a function of one operand."""
-        return lambda value: np.asarray(each.call(NUMPY, *{**self.data, name: value}.values()))
+
+        def function(value: np.ndarray) -> np.ndarray:
+            return np.asarray(each.call(NUMPY, *{**self.data, name: each.in_domain(name, value)}.values()))
+
+        return function
 
     def tangents(self) -> list[np.ndarray]:
         rng = np.random.default_rng(5)
@@ -145,7 +149,7 @@ def test_hessian_and_its_product(each: Case) -> None:
             block = found["hessian"][row][column]
 
             def one(value: np.ndarray, name: str = name, row: int = row) -> np.ndarray:
-                return gradient(**{**given.data, name: value})[row]
+                return gradient(**{**given.data, name: each.in_domain(name, value)})[row]
 
             assert_within(block, numerical_jacobian(one, given.data[name]), floor=1e-7)
             mirrored = found["hessian"][column][row]
