@@ -161,7 +161,7 @@ def _reduce(node: Node, position: int, cotangent: Node, extra: int) -> Node | No
     elif node.op.kind == "prod":
         return _through_product(node, cotangent, extra)
     else:
-        return None
+        raise UnsupportedError(f"a {node.op.kind} reduction cannot be differentiated")
     return build.einsum([cotangent, local], [_labels(extra, kept), range(x.ndim)], _labels(extra, range(x.ndim)))
 
 

@@ -25,6 +25,12 @@ def _softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
+def _shift(x: Any, axis: Any) -> Any:
+    """The largest element over axes where that is finite, else 0."""
+    largest = np.max(x, axis=axis, initial=-np.inf)
+    return np.where(np.isfinite(largest), largest, 0).astype(x.dtype)
+
+
 def _logsumexp(x: Any, axis: Any) -> Any:
     """log(sum(exp(x))) over axes, without overflow; -inf where there is nothing to add."""
     largest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
@@ -126,7 +132,7 @@ def _erfc(x: Any) -> Any:
 _FUNCTIONS = {
     f.__name__: f
     for f in (
-        _sigmoid, _softplus, _logsumexp,
+        _sigmoid, _softplus, _shift, _logsumexp,
         _polynomial, _erf_near_zero, _erfc_middle, _erfc_tail, _erfc_beyond, _erf, _erfc,
     )
 }  # fmt: skip

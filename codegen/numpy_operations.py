@@ -83,9 +83,9 @@ def _cast(op: ops.Cast, call: KernelCall, source: Source) -> str:
 def _reduce(op: ops.Reduce, call: KernelCall, source: Source) -> str:
     (name,), (type,) = source.operands(call), source.types(call)
     axis = f"axis={op.axes[0] if len(op.axes) == 1 else op.axes}"
-    if op.kind == "logsumexp":
-        source.helpers.add("_logsumexp")
-        return f"_logsumexp({name}, {axis})"
+    if op.kind in ("logsumexp", "shift"):
+        source.helpers.add(f"_{op.kind}")
+        return f"_{op.kind}({name}, {axis})"
     arguments = [name] if len(op.axes) == type.ndim else [name, axis]
     if op.kind == "prod":
         arguments.append(f"dtype={dtype_source(type.dtype)}")

@@ -42,21 +42,18 @@ def _sharpened(node: Node, operands: Sequence[Node]) -> Node:
 
 
 def _split(total: Node) -> tuple[Node, Node]:
-    """``x − m`` and ``l`` for a logsumexp; an infinite maximum counts as 0."""
+    """``x − m`` and ``l`` for a logsumexp."""
     assert isinstance(total.op, Reduce)
     (x,) = total.operands
     kept = [axis for axis in range(x.ndim) if axis not in total.op.axes]
-    largest = build.reduce_node("max", x, total.op.axes)
-    finite = build.map_node(call("where", call("isfinite", argument(0)), argument(0), 0.0), [largest])
-    shifted = build.linear_combination([1, -1], [x, finite], [range(x.ndim), kept], x.ndim)
+    largest = build.reduce_node("shift", x, total.op.axes)
+    shifted = build.linear_combination([1, -1], [x, largest], [range(x.ndim), kept], x.ndim)
     return shifted, build.apply("log", build.sum_axes(build.apply("exp", shifted), total.op.axes))
 
 
 def _is_own(x: Node, labels: Sequence[int], total: Node, places: Sequence[int]) -> bool:
     """Whether ``total`` is the logsumexp of ``x``, aligned with it."""
     if not (isinstance(total.op, Reduce) and total.op.kind == "logsumexp" and total.operands[0] is x):
-        return False
-    if any(x.type.shape[axis] == 0 for axis in total.op.axes):
         return False
     return [labels[axis] for axis in range(x.ndim) if axis not in total.op.axes] == list(places)
 

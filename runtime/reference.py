@@ -51,9 +51,7 @@ class Context:
 Evaluator = Callable[[Any, Sequence[Array], Context], Any]
 
 
-def evaluate(
-    outputs: Sequence[Node], values: Mapping[str, Any], sizes: Mapping[str, int] | None = None
-) -> list[Array]:
+def evaluate(outputs: Sequence[Node], values: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> list[Array]:
     """The values of ``outputs`` as fresh arrays of exactly their nodes' shapes and dtypes.
 
     ``values`` maps input names to anything :func:`otus.runtime.arrays.as_numpy` takes; names that
@@ -97,9 +95,7 @@ def _evaluate_node(node: Node, operands: Sequence[Array], context: Context) -> A
     value = np.asarray(REFERENCE[type(node.op)](node.op, operands, context))
     expected = context.shape(node.type.shape)
     if value.shape != expected:
-        raise VerificationError(
-            f"{node.op.name} of type {node.type} has shape {value.shape}, not {expected}"
-        )
+        raise VerificationError(f"{node.op.name} of type {node.type} has shape {value.shape}, not {expected}")
     return value.astype(to_numpy_dtype(node.type.dtype), copy=False)
 
 
@@ -146,9 +142,7 @@ def _einsum(op: ops.Einsum, operands: Sequence[Array], context: Context) -> Arra
     return _einsum_step([value], [labels], op.output)
 
 
-def _einsum_step(
-    arrays: Sequence[Array], inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]
-) -> Array:
+def _einsum_step(arrays: Sequence[Array], inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> Array:
     local: dict[int, int] = {}
     arguments: list[Any] = []
     for array, labels in zip(arrays, inputs, strict=True):
@@ -169,15 +163,11 @@ def _map(op: ops.Map, operands: Sequence[Array], context: Context) -> Array:
     return np.broadcast_to(evaluate_scalar(op.expression, aligned), shape)
 
 
-def _linear_combination(
-    op: ops.LinearCombination, operands: Sequence[Array], context: Context
-) -> Array:
+def _linear_combination(op: ops.LinearCombination, operands: Sequence[Array], context: Context) -> Array:
     terms = []
     for coefficient, x, axes in zip(op.coefficients, operands, op.inputs, strict=True):
         if x.dtype.kind in "iu" and coefficient != int(coefficient.real):
-            raise VerificationError(
-                f"linear_combination: coefficient {coefficient} does not fit dtype {x.dtype}"
-            )
+            raise VerificationError(f"linear_combination: coefficient {coefficient} does not fit dtype {x.dtype}")
         terms.append(np.asarray(coefficient).astype(x.dtype) * _align(x, axes, op.rank))
     total = terms[0]
     for term in terms[1:]:
@@ -189,14 +179,16 @@ def _reduce(op: ops.Reduce, operands: Sequence[Array], context: Context) -> Any:
     (x,) = operands
     if op.kind == "logsumexp":
         return _logsumexp(x, op.axes)
+    if op.kind == "shift":
+        largest = np.max(x, axis=op.axes, initial=-np.inf)
+        return np.where(np.isfinite(largest), largest, 0)
     if op.kind in ("any", "all"):
         return (np.any if op.kind == "any" else np.all)(x != 0, axis=op.axes)
     if op.kind == "prod":
         return np.prod(x, axis=op.axes, dtype=x.dtype)
     if any(x.shape[axis] == 0 for axis in op.axes):
         raise ShapeError(
-            f"{op.kind} over axes {op.axes} of shape {x.shape} has no value; "
-            "sizes of at least 1 are accepted"
+            f"{op.kind} over axes {op.axes} of shape {x.shape} has no value; sizes of at least 1 are accepted"
         )
     return (np.max if op.kind == "max" else np.min)(x, axis=op.axes)
 
@@ -271,9 +263,7 @@ def _checked_indices(op: ops.Take | ops.ScatterAdd, x: Array, indices: Array) ->
     outside = indices[(indices < -size) | (indices >= size)]
     if outside.size:
         accepted = f"{-size} to {size - 1} are accepted" if size else "an empty axis accepts none"
-        raise ShapeError(
-            f"{op.name}: index {outside[0]} is outside axis {op.axis} of size {size}; {accepted}"
-        )
+        raise ShapeError(f"{op.name}: index {outside[0]} is outside axis {op.axis} of size {size}; {accepted}")
     places = indices.astype(np.int64)
     return np.where(places < 0, places + size, places)
 

@@ -99,7 +99,8 @@ class LinearCombination(Operation):
         return TensorType(_aligned_shape("linear_combination", self.inputs, self.rank, operands), dtype)
 
 
-REDUCTIONS = ("max", "min", "prod", "logsumexp", "any", "all")
+# "shift" is the maximum where that is finite, else 0: what exponentials are taken relative to.
+REDUCTIONS = ("max", "min", "prod", "logsumexp", "any", "all", "shift")
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Reduce(Operation):
         check_axes(self.kind, self.axes, x.ndim)
         if self.kind not in REDUCTIONS:
             raise ShapeError(f"unknown reduction {self.kind!r}; known are {', '.join(REDUCTIONS)}")
-        if self.kind == "logsumexp" and x.dtype.kind != "float":
-            raise DTypeError(f"logsumexp needs a floating dtype, not {x.dtype}")
+        if self.kind in ("logsumexp", "shift") and x.dtype.kind != "float":
+            raise DTypeError(f"{self.kind} needs a floating dtype, not {x.dtype}")
         empty = [x.shape[axis] for axis in self.axes if x.shape[axis] == 0]
         if empty and self.kind in ("max", "min"):
             raise ShapeError(f"{self.kind} over an axis of size 0 has no value")
