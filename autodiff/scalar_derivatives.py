@@ -84,7 +84,10 @@ def as_scalar(x: Scalar | Number) -> Scalar:
 
 
 def _power(x: Scalar, y: Scalar, out: Scalar) -> tuple[Scalar | Number, ...]:
-    """As in JAX: 0 with respect to the base where the exponent is 0, to the exponent where the base is."""
+    """0 with respect to the base where the exponent is 0, and to the exponent where the base is.
+
+    JAX has the second too, but NaN for the first where the base is 0 as well.
+    """
     if isinstance(y, Literal):
         n = y.value
         if n == 0:
@@ -151,7 +154,7 @@ PARTIALS: dict[str, Partials] = {
     "erf": lambda x, out: (_gaussian(x),),
     "erfc": lambda x, out: (minus(_gaussian(x)),),
     "relu": lambda x, out: (call("where", call("gt", x, 0), 1.0, 0.0),),
-    "abs": lambda x, out: (call("sign", x),),
+    "abs": lambda x, out: (call("where", call("ge", x, 0), 1.0, -1.0),),
     "sign": _zero_one,
     "floor": _zero_one,
     "real": lambda x, out: (1.0,),

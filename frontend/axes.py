@@ -16,6 +16,8 @@ def normalise_axis(axis: int, ndim: int) -> int:
     except AttributeError:
         raise ShapeError(f"axis {axis!r} is not an integer") from None
     if not -ndim <= number < ndim:
+        if ndim == 0:
+            raise ShapeError(f"axis {number} is outside a scalar, which has no axes")
         raise ShapeError(f"axis {number} is outside a tensor of {ndim} axes; use {-ndim} to {ndim - 1}")
     return number % ndim
 

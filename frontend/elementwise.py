@@ -227,7 +227,7 @@ def erf(x: TensorLike) -> Expression:
 
 
 def abs(x: TensorLike) -> Expression:
-    """The absolute value; its derivative at 0 is 0, as in JAX."""
+    """The absolute value; its derivative at 0 is 1, as in JAX."""
     return elementwise("abs", x)
 
 

@@ -59,7 +59,7 @@ def _symmetric(x: Any) -> Any:
 
 
 def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    if np.size(x) == 0:  # SciPy refuses some empty arrays
+    if np.size(x) == 0 or axis == ():  # SciPy refuses some empty arrays, and gives scalars an axis
         return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
     return scipy.special.logsumexp(x, axis=axis, keepdims=keepdims)
 
