@@ -16,6 +16,9 @@ def load_program(path: Path) -> Module:
     """The program in a file; raises ``LanguageError`` with its mistakes, ``OtusError`` where it cannot be used."""
     if path.is_dir():
         raise OtusError(f"{path} is a folder; give a file, such as {path / 'program.otus'}")
+    if not path.exists():
+        programs = [each.name for each in path.parent.glob("*.otus")] if path.parent.is_dir() else []
+        raise OtusError(f"{path} does not exist{nearest(path.name, programs)}")
     module = load(path)
     if not module.outputs:
         raise OtusError(f"{path} computes nothing; assign something, as in: loss = sum(x ^ 2)")

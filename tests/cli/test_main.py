@@ -85,7 +85,8 @@ def test_mistakes_in_json(otus: Otus, folder: Path) -> None:
 
 
 def test_files_that_are_no_programs(otus: Otus, folder: Path) -> None:
-    assert otus("run", "none.otus").err == "otus: none.otus cannot be read: No such file or directory\n"
+    assert otus("run", "zebra.otus").err == "otus: zebra.otus does not exist\n"
+    assert otus("run", "from.otus").err == "otus: from.otus does not exist; did you mean 'form.otus'?\n"
     assert otus("run", ".").err == "otus: . is a folder; give a file, such as program.otus\n"
     Path("empty.otus").write_text("dim n\n")
     assert otus("run", "empty.otus").err == (
