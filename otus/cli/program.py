@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,12 +18,18 @@ def load_program(path: Path) -> Module:
     if path.is_dir():
         raise OtusError(f"{path} is a folder; give a file, such as {path / 'program.otus'}")
     if not path.exists():
-        programs = [each.name for each in path.parent.glob("*.otus")] if path.parent.is_dir() else []
-        raise OtusError(f"{path} does not exist{nearest(path.name, programs)}")
+        raise OtusError(f"{path} does not exist{_similar(path)}")
     module = load(path)
     if not module.outputs:
         raise OtusError(f"{path} computes nothing; assign something, as in: loss = sum(x ^ 2)")
     return module
+
+
+def _similar(path: Path) -> str:
+    """A hint at the program in the same folder whose name is closest, as ``nearest`` gives for names."""
+    programs = path.parent.glob("*.otus") if path.parent.is_dir() else ()
+    close = difflib.get_close_matches(path.stem, [each.stem for each in programs], n=1)
+    return f"; did you mean {str(path.with_name(close[0] + '.otus'))!r}?" if close else ""
 
 
 def check_sizes(module: Module, sizes: Mapping[str, int]) -> None:
