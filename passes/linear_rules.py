@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir import Node, build
-from ..ir.operations import Broadcast, Cast, LinearCombination, Map
+from ..ir.operations import Broadcast, Cast, Einsum, LinearCombination, Map
 from ..ir.scalar import Argument, Call, Literal, Number, Scalar, postorder
 from .rewrite import Context, Rule, Status, rule
 
@@ -68,6 +68,21 @@ def _aligned_sum(
     renamed = [[covered.index(axis) for axis in labels] for labels in inputs]
     total = build.linear_combination(coefficients, operands, renamed, len(covered))
     return build.broadcast(total, covered, like.type.shape)
+
+
+@rule(Einsum)
+def transpose_sum(node: Node, context: Context) -> Node | None:
+    """einsum("ij->ji", a + b) -> einsum("ij->ji", a) + einsum("ij->ji", b), where nothing else reads the sum."""
+    assert isinstance(node.op, Einsum)
+    inner = node.operands[0]
+    if len(node.operands) != 1 or not isinstance(inner.op, LinearCombination) or context.is_shared(inner):
+        return None
+    labels = node.op.inputs[0]
+    whole = tuple(range(inner.ndim))
+    if sorted(labels) != sorted(node.op.output) or any(x != whole for x in inner.op.inputs):
+        return None
+    moved = [build.einsum([x], [labels], node.op.output) for x in inner.operands]
+    return build.linear_combination(inner.op.coefficients, moved)
 
 
 @rule(LinearCombination, status=Status.EXACT)
@@ -198,6 +213,7 @@ def merge_cast(node: Node, context: Context) -> Node | None:
 
 LINEAR_RULES: tuple[Rule, ...] = (
     drop_zero_term,
+    transpose_sum,
     scale_number,
     flatten_sum,
     map_of_broadcast,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir import Graph
+from .cancel_rules import CANCEL_RULES
 from .einsum_rules import EINSUM_RULES
 from .linear_rules import LINEAR_RULES
 from .manager import Pass
@@ -14,7 +15,7 @@ from .rewrite import Rewriter, Rule
 from .shape_rules import SHAPE_RULES
 from .structure_rules import STRUCTURE_RULES
 
-SIMPLIFY_RULES: tuple[Rule, ...] = (*EINSUM_RULES, *LINEAR_RULES, *SHAPE_RULES, *STRUCTURE_RULES)
+SIMPLIFY_RULES: tuple[Rule, ...] = (*EINSUM_RULES, *LINEAR_RULES, *SHAPE_RULES, *STRUCTURE_RULES, *CANCEL_RULES)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,38 @@ def test_alternating_step_solves_one_small_matrix(scale: float) -> None:
     np.testing.assert_allclose(otus.compile(step)(**arrays), np.linalg.solve(gram, projected.T).T, rtol=1e-9)
 
 
+def test_alternating_step_is_the_textbook_update_whatever_the_scale() -> None:
+    steps = []
+    for scale in (0.5, 1.0, 3.0):
+        loss, a, _, _ = _cp_loss(scale)
+        steps.append(otus.simplify(a - otus.tensorsolve(otus.hessian(loss, a), otus.grad(loss, a))))
+    assert steps[0] is steps[1] is steps[2]
+    assert otus.dump(steps[0]) == (
+        '%B: f64[j,r] = input "B"\n'
+        '%C: f64[k,r] = input "C"\n'
+        '%0: f64[r,r] = einsum "jr,kr,ja,ka->ra" %B, %C, %B, %C\n'
+        '%X: f64[i,j,k] = input "X"\n'
+        '%1: f64[r,i] = einsum "ijk,jr,kr->ri" %X, %B, %C\n'
+        "%2: f64[r,i] = solve %0, %1\n"
+        '%3: f64[i,r] = einsum "ri->ir" %2\n'
+        "return %3\n"
+    )
+
+
+@pytest.mark.parametrize("commutes", [True, False])
+def test_a_solve_cancels_its_own_matrix_only(commutes: bool) -> None:
+    m, w, z = t("M", 4, 4), t("W", 4, 4), t("Z", 4, 3)
+    expression = otus.solve(m @ w, (m @ w if commutes else w @ m) @ z)
+    assert ("solve" in _operations(otus.simplify(expression))) is not commutes
+    generator = np.random.default_rng(0)
+    arrays = {"M": (4, 4), "W": (4, 4), "Z": (4, 3)}
+    data = {name: generator.standard_normal(shape) for name, shape in arrays.items()}
+    product = data["M"] @ data["W"]
+    right = (product if commutes else data["W"] @ data["M"]) @ data["Z"]
+    value = otus.compile(expression)(**{k: v for k, v in data.items() if k in otus.compile(expression).inputs})
+    np.testing.assert_allclose(value, np.linalg.solve(product, right), rtol=1e-9, atol=1e-11)
+
+
 def test_inverse_of_a_scaled_kronecker_product_keeps_the_scalar() -> None:
     p, q = t("P", 3, 3), t("Q", 4, 4)
     inverse = otus.tensorinv(7 * otus.einsum("ij,kl->ikjl", p, q))
