@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..ir import Node, Operation, Size, UnsupportedError, build, make
+from ..ir import Node, Operation, Size, UnsupportedError, build, make, promote
 from ..ir.operations import (
     Broadcast,
     Cast,
@@ -90,6 +90,8 @@ def _map(node: Node, position: int, cotangent: Node, extra: int) -> Node | None:
     is_complex = any(x.type.dtype.kind == "complex" for x in node.operands) or _has_complex(node.op.expression)
     if extra == 0 and not is_complex and selects(node.op.expression):
         return _selected_map(node, position, cotangent)
+    if is_complex:  # a real result has complex derivatives
+        cotangent = build.cast(cotangent, promote(cotangent.type.dtype, 1j))
     derivative = differentiate(node.op.expression, len(node.operands), is_complex)[position]
     direct = _through(node, position, derivative.direct, cotangent, extra)
     conjugated = _through(node, position, derivative.conjugated, cotangent, extra)
