@@ -27,11 +27,12 @@ class Product:
 def cancel_solve(node: Node, context: Context) -> Node | None:
     """solve(M, M·Z + R) -> Z + solve(M, R), also where the sum stands inside a product."""
     matrix, right = node.operands
-    factor = _product(matrix)
-    if factor is None or matrix.ndim != 2 or factor.coefficient == 0:
+    if matrix.ndim != 2:
         return None
+    coefficient, whole = _scaled(matrix)
+    forms = [Product(coefficient, (whole,), ((0, 1),), (0, 1)), _product(matrix)]
     terms = list(_distributed(right))
-    cancelled = [_cancelled(factor, term) for term in terms]
+    cancelled = [_cancelled_in_a_form(forms, term) for term in terms]
     if not any(x is not None for x in cancelled):
         return None
     kept = [_rebuilt(term) for term, found in zip(terms, cancelled, strict=True) if found is None]
@@ -110,6 +111,15 @@ def _spliced(term: Product, position: int, coefficient: Number, inner: Node, lab
 
 def _rebuilt(term: Product) -> Node:
     return build.scale(term.coefficient, build.einsum(term.operands, term.inputs, term.output))
+
+
+def _cancelled_in_a_form(forms: Sequence[Product | None], term: Product) -> Node | None:
+    """As :func:`_cancelled`, for the matrix as one factor of the term or as several."""
+    for form in forms:
+        found = _cancelled(form, term) if form is not None and form.coefficient != 0 else None
+        if found is not None:
+            return found
+    return None
 
 
 def _cancelled(matrix: Product, term: Product) -> Node | None:
