@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from otus.cli.main import main
+from otus.ir import OPERATIONS
+from otus.passes import PASSES
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("README.md"), *(ROOT / "docs").rglob("*.md")])
@@ -46,6 +48,12 @@ def test_commands_print_what_the_page_says(
                 assert doctest.OutputChecker().check_output(expected, printed, _FLAGS), (
                     f"{page.name}: $ {command}\nprinted\n{printed}\nand not\n{expected}"
                 )
+
+
+def test_every_operation_and_every_pass_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "ir.md").read_text("utf-8")
+    for name in (*OPERATIONS, *PASSES):
+        assert re.search(rf"`{name}[`{{]", page), f"docs/ir.md says nothing of {name}"
 
 
 def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
