@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir import Node, VerificationError, build, topological
+from ..ir import Node, VerificationError, build, promote, substitute, topological
 from ..ir.operations import Derivative
 from .reverse import cotangents
 
@@ -36,10 +36,23 @@ def explicit_jacobians(y: Node, points: Sequence[Node]) -> dict[Node, Node]:
     The seed is the identity on the axes of ``y``, as deltas; for a scalar that is the number 1, and
     the Jacobian is the gradient.
     """
-    found = cotangents(y, points, identity(y), y.ndim)
-    return {
+    split = [x for x in points if y.type.dtype.kind == "complex" != x.type.dtype.kind]
+    found = cotangents(y, [x for x in points if x not in split], identity(y), y.ndim)
+    whole = {
         x: node if node is not None else build.full(y.type.shape + x.type.shape, 0, x.type.dtype)
         for x, node in found.items()
+    }
+    return {**whole, **_complex_jacobians(y, split)} if split else whole
+
+
+def _complex_jacobians(y: Node, points: Sequence[Node]) -> dict[Node, Node]:
+    """The Jacobian of a complex ``y`` by real points: that of its real part, and i times that of the other."""
+    real, imaginary = (explicit_jacobians(build.apply(part, y), points) for part in ("real", "imag"))
+    return {
+        x: build.linear_combination(
+            [1, 1j], [build.cast(part[x], promote(x.type.dtype, 1j)) for part in (real, imaginary)]
+        )
+        for x in points
     }
 
 
@@ -98,7 +111,9 @@ def _expand_product(request: Node) -> Node:
 
 
 def _hessian_product(y: Node, points: Sequence[Node], vectors: Sequence[Node], target: Node) -> Node:
-    """The gradient of ``⟨∇f, v⟩``; the Hessian is never formed."""
+    """The gradient of ``⟨∇f, v⟩`` with ``v`` held, whatever it depends on; the Hessian is never formed."""
     gradients = explicit_jacobians(y, points)
-    terms = [_inner_product(gradients[x], v, y) for x, v in zip(points, vectors, strict=True)]
-    return explicit_jacobians(build.add(*terms), [target])[target]
+    slots = [build.input_node(f"{_SLOT}{k}", v.type.plain()) for k, v in enumerate(vectors)]
+    terms = [_inner_product(gradients[x], v, y) for x, v in zip(points, slots, strict=True)]
+    product = explicit_jacobians(build.add(*terms), [target])[target]
+    return substitute([product], dict(zip(slots, vectors, strict=True)))[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..dims import Size
+from ..dtypes import promote
 from ..errors import DTypeError, ShapeError, nearest
 from ..types import TensorType, shape_text
 from .base import Operation
@@ -21,7 +22,8 @@ class Derivative(Operation):
     The operands are ``y``, then ``points`` points, then the vectors of a product.  ``target``
     picks the point whose derivative this node is (vjp, hvp and jtjvp have one node per point).
     A Jacobian has the axes of ``y``, then those of each point in turn; applying it repeatedly
-    gives Hessians and higher derivatives.
+    gives Hessians and higher derivatives.  Derivatives have the dtype of their point, but that of a
+    complex function is complex.
     """
 
     name: ClassVar[str] = "derivative"
@@ -49,7 +51,9 @@ class Derivative(Operation):
         self._check_vectors(y, points, vectors)
         x = points[self.target]
         shape: dict[str, tuple[Size, ...]] = {"jacobian": y.shape + x.shape, "jvp": y.shape}
-        dtype = y.dtype if self.kind in ("jacobian", "jvp") else x.dtype
+        dtype = y.dtype if self.kind == "jvp" else x.dtype
+        if self.kind == "jacobian" and y.dtype.kind == "complex":
+            dtype = promote(dtype, 1j)
         return TensorType(shape.get(self.kind, x.shape), dtype)
 
     def _check_vectors(self, y: TensorType, points: tuple[TensorType, ...], vectors: tuple[TensorType, ...]) -> None:

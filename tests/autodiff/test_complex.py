@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import otus
 import pytest
 from autodiff.against_jax import expressions, same, same_gradient, same_jacobian, values_of
 from function_cases import JAX, OTUS
 from oracles import jax
+
+import otus
 from otus.runtime.differences import numerical_gradient
 
 rng = np.random.default_rng(11)
