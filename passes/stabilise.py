@@ -98,7 +98,10 @@ class _Chain:
         changed = self._with_exponents_whole(changed)
         operands = [leaf for leaf, _ in self.leaves]
         inputs = [labels for _, labels in self.leaves]
-        new = build.map_node(changed, operands, inputs, self.node.ndim)
+        covered = sorted({axis for labels in inputs for axis in labels})
+        renamed = [[covered.index(axis) for axis in labels] for labels in inputs]
+        smaller = build.map_node(changed, operands, renamed, len(covered))
+        new = build.broadcast(smaller, covered, self.node.type.shape)
         return new if new.type == self.node.type else self.node
 
     def _with_exponents_whole(self, whole: Scalar) -> Scalar:

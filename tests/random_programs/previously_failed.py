@@ -14,4 +14,16 @@ PREVIOUSLY_FAILED: dict[str, Program] = {
         ((2, 1), (2, 3)), (("concatenate", (0, 1, 0), {"axis": 1}),), 0
     ),
     "stack took arrays but no expressions": Program(((2,), (2,)), (("stack", (0, 1), {"axis": 1}),), 0),
+    "a softmax over a repeated axis lost the axis": Program(
+        ((5, 3), (1, 1), (3,)),
+        (
+            ("einsum", (2, 0, 2), {"subscripts": "a,ba,a->ba"}),
+            ("broadcast_to", (3,), {"shape": (2, 5, 3)}),
+            ("power", (4, 1), {}),
+            ("einsum", (0,), {"subscripts": "ab->ab"}),
+            ("written_softmax", (4,), {"axis": 0}),
+            ("qr_q", (3,), {}),
+        ),
+        10534,
+    ),
 }
