@@ -25,6 +25,7 @@ from .operations import (
     Iota,
     LinearCombination,
     Map,
+    Operation,
     Pad,
     Reduce,
     Reshape,
@@ -286,3 +287,21 @@ def reduce_node(kind: str, node: Node, axes: Iterable[int]) -> Node:
     if not gone and kind in ("max", "min", "prod", "logsumexp"):
         return node
     return make(Reduce(kind, gone), node)
+
+
+def apply_operation(op: Operation, operands: Sequence[Node]) -> Node:
+    """``op`` on ``operands``, in the normal form that the functions of this module give."""
+    match op:
+        case Einsum(inputs=inputs, output=output):
+            return einsum(operands, inputs, output)
+        case Map(expression=expression, inputs=inputs, rank=rank):
+            return map_node(expression, operands, inputs, rank)
+        case LinearCombination(coefficients=coefficients, inputs=inputs, rank=rank):
+            return linear_combination(coefficients, operands, inputs, rank)
+        case Broadcast(axes=axes, shape=shape):
+            return broadcast(operands[0], axes, shape)
+        case Reshape(shape=shape):
+            return reshape(operands[0], shape)
+        case Cast(dtype=dtype):
+            return cast(operands[0], dtype)
+    return make(op, *operands)

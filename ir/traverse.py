@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .node import Node, make
+from .build import apply_operation
+from .node import Node
 from .operations import Input
 
 
@@ -50,10 +51,10 @@ def dependents(order: Sequence[Node], sources: Iterable[Node]) -> set[Node]:
 
 
 def rebuild(node: Node, operands: Sequence[Node]) -> Node:
-    """The same operation on other operands."""
+    """The same operation on other operands, in normal form."""
     if all(new is old for new, old in zip(operands, node.operands, strict=True)):
         return node
-    return make(node.op, *operands)
+    return apply_operation(node.op, operands)
 
 
 def transform(outputs: Sequence[Node], change: Callable[[Node, Sequence[Node]], Node]) -> dict[Node, Node]:

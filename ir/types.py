@@ -87,10 +87,11 @@ def make_type(
     for size in sizes:
         if isinstance(size, int) and size < 0:
             raise ShapeError(f"size {size} in shape {shape_text(sizes)} is negative; sizes start at 0")
-    return TensorType(sizes, as_dtype(dtype), make_facts(sizes, **facts), format)
+    kind = as_dtype(dtype)
+    return TensorType(sizes, kind, make_facts(sizes, kind.kind == "complex", **facts), format)
 
 
-def make_facts(shape: tuple[Size, ...], **facts: object) -> Facts:
+def make_facts(shape: tuple[Size, ...], is_complex: bool = False, **facts: object) -> Facts:
     """Check facts against a shape and put them in normal form.
 
     Raises ``NamingError`` for an unknown fact and ``ShapeError`` where a fact cannot hold.
@@ -110,7 +111,9 @@ def make_facts(shape: tuple[Size, ...], **facts: object) -> Facts:
         raise ShapeError(f"orthonormal needs a matrix, not shape {shape_text(shape)}")
     if flags.get("sums_to_one") and not shape:
         raise ShapeError("sums_to_one speaks of the last axis, and a scalar has none")
-    if (flags.get("positive_definite") or flags.get("diagonal")) and not symmetric:
+    # A positive definite complex matrix is Hermitian, which is not symmetric.
+    implied = flags.get("diagonal") or (flags.get("positive_definite") and not is_complex)
+    if implied and not symmetric:
         symmetric = ((len(shape) - 2, len(shape) - 1),)
     return Facts(symmetric=symmetric, **flags)
 

@@ -190,6 +190,22 @@ def sum_to_one(node: Node, context: Context) -> Node | None:
 
 
 @rule(Einsum)
+def symmetric_axes(node: Node, context: Context) -> Node | None:
+    """einsum("ij->ji", h) -> h, where h is declared symmetric: its indices stand in one order."""
+    assert isinstance(node.op, Einsum)
+    place = {label: position for position, label in enumerate(node.op.output)}
+    inputs = []
+    for operand, labels in zip(node.operands, node.op.inputs, strict=True):
+        ordered = list(labels)
+        for group in operand.type.facts.symmetric:
+            chosen = sorted((labels[axis] for axis in group), key=lambda x: (place.get(x, len(place)), x))
+            for axis, label in zip(group, chosen, strict=True):
+                ordered[axis] = label
+        inputs.append(tuple(ordered))
+    return None if tuple(inputs) == node.op.inputs else build.einsum(node.operands, inputs, node.op.output)
+
+
+@rule(Einsum)
 def zero_factor(node: Node, context: Context) -> Node | None:
     """einsum(…, 0, …) -> 0."""
     if any(build.constant_value(operand) == 0 for operand in node.operands):
@@ -199,6 +215,7 @@ def zero_factor(node: Node, context: Context) -> Node | None:
 
 EINSUM_RULES: tuple[Rule, ...] = (
     zero_factor,
+    symmetric_axes,
     sum_to_one,
     drop_broadcast,
     eliminate_delta,

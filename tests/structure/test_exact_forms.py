@@ -27,6 +27,12 @@ def test_hessian_of_a_quadratic_form_does_not_read_the_point() -> None:
     assert otus.simplify(otus.hessian(x @ h @ x, x)) is h + h.T
 
 
+def test_hessian_of_a_symmetric_quadratic_form() -> None:
+    x, h = t("x", "n"), t("H", "n", "n", symmetric=True)
+    assert otus.simplify(otus.hessian(x @ h @ x, x)) is 2 * h
+    assert otus.formula(otus.grad(x @ h @ x, x), name="g") == "g[n] = 2 x[n'] H[n,n']"
+
+
 FORMULAS = {
     "logistic regression": lambda x, w: (otus.softplus(x @ w).sum(), w),
     "cubic": lambda x, w: ((w**3).sum(), w),
