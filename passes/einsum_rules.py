@@ -175,7 +175,7 @@ def fold_number(node: Node, context: Context) -> Node | None:
     return build.scale(factor, build.einsum(operands, [node.op.inputs[k] for k in kept], node.op.output))
 
 
-@rule(Einsum)
+@rule(Einsum, status=Status.REASSOCIATES)
 def sum_to_one(node: Node, context: Context) -> Node | None:
     """einsum("bn->b", y) -> 1, where y is declared to sum to one over its last axis."""
     assert isinstance(node.op, Einsum)
