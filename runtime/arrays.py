@@ -42,8 +42,7 @@ def as_numpy(value: Any, type: TensorType, name: str) -> Array:
     array = _from_python(value, type, name) if weak else _from_arraylike(value, name)
     if array.ndim != type.ndim:
         raise ShapeError(
-            f"tensor {name!r} was given with shape {array.shape}, {array.ndim} axes; "
-            f"its type {type} has {type.ndim}"
+            f"tensor {name!r} was given with shape {array.shape}, {array.ndim} axes; its type {type} has {type.ndim}"
         )
     if array.dtype == target:
         return array.astype(target, copy=False)
@@ -64,9 +63,7 @@ def _from_python(value: Any, type: TensorType, name: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ShapeError(
-            f"tensor {name!r} was given as a ragged list; all rows need one length"
-        ) from None
+        raise ShapeError(f"tensor {name!r} was given as a ragged list; all rows need one length") from None
     if array.dtype == object:
         raise DTypeError(f"tensor {name!r} has integers beyond 64 bits; {type.dtype} was declared")
     return array if array.size else array.astype(to_numpy_dtype(type.dtype))
@@ -74,9 +71,7 @@ def _from_python(value: Any, type: TensorType, name: str) -> Array:
 
 def _from_arraylike(value: Any, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray):
-        raise UnsupportedError(
-            f"tensor {name!r} is a masked array; pass {name}.filled(0), for example"
-        )
+        raise UnsupportedError(f"tensor {name!r} is a masked array; pass {name}.filled(0), for example")
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value)
     if _is_torch(value):
@@ -100,9 +95,7 @@ def _from_list(value: Any, name: str) -> Array:
     items = [np.asarray(item) if _is_weak(item) else _from_arraylike(item, name) for item in value]
     if len({item.shape for item in items}) != 1:
         shapes = ", ".join(dict.fromkeys(str(item.shape) for item in items))
-        raise ShapeError(
-            f"tensor {name!r} was given as a list of shapes {shapes}; all need one shape"
-        )
+        raise ShapeError(f"tensor {name!r} was given as a list of shapes {shapes}; all need one shape")
     return np.stack(items)
 
 
@@ -116,9 +109,7 @@ def _from_torch(value: Any, name: str) -> Array:
         raise UnsupportedError(f"tensor {name!r} has layout {value.layout}; pass {name}.to_dense()")
     short = str(value.dtype).removeprefix("torch.")
     if short not in DType.__members__ or not DType(short).in_numpy:
-        raise DTypeError(
-            f"tensor {name!r} is {value.dtype}, which NumPy has not; pass {name}.float()"
-        )
+        raise DTypeError(f"tensor {name!r} is {value.dtype}, which NumPy has not; pass {name}.float()")
     array: Array = value.resolve_conj().resolve_neg().cpu().numpy()
     return array
 
@@ -126,8 +117,7 @@ def _from_torch(value: Any, name: str) -> Array:
 def _from_jax(value: Any, name: str) -> Array:
     if isinstance(value, sys.modules["jax"].core.Tracer):
         raise UnsupportedError(
-            f"tensor {name!r} is a JAX tracer without a value; "
-            "call Otus outside jax.jit, grad and vmap"
+            f"tensor {name!r} is a JAX tracer without a value; call Otus outside jax.jit, grad and vmap"
         )
     return np.asarray(value)
 
@@ -163,8 +153,7 @@ def _cast_weak(array: Array, type: TensorType, name: str) -> Array:
         fits = np.isfinite(result) | ~np.isfinite(array)
     if not np.all(fits):
         raise DTypeError(
-            f"tensor {name!r} was given {array[~fits].flat[0]}, which is outside {type.dtype}; "
-            "declare a wider dtype"
+            f"tensor {name!r} was given {array[~fits].flat[0]}, which is outside {type.dtype}; declare a wider dtype"
         )
     return result
 
@@ -172,9 +161,7 @@ def _cast_weak(array: Array, type: TensorType, name: str) -> Array:
 def _cast_exactly(array: Array, type: TensorType, name: str) -> Array:
     target = to_numpy_dtype(type.dtype)
     if array.dtype.kind not in "biufcV" or array.dtype.name == "void":
-        raise DTypeError(
-            f"tensor {name!r} was given with dtype {array.dtype}; numbers are accepted"
-        )
+        raise DTypeError(f"tensor {name!r} was given with dtype {array.dtype}; numbers are accepted")
     if not np.can_cast(array.dtype, target, "safe"):
         raise DTypeError(
             f"tensor {name!r} is {type.dtype}, but was given with dtype {array.dtype.name}, which "
@@ -213,9 +200,7 @@ def result_kind(values: Iterable[Any]) -> ResultKind:
     if tensors:
         devices = dict.fromkeys(x.device for x in tensors if x.ndim) or {tensors[0].device: None}
         if len(devices) > 1:
-            raise UnsupportedError(
-                f"torch tensors lie on {' and '.join(map(str, devices))}; move them to one device"
-            )
+            raise UnsupportedError(f"torch tensors lie on {' and '.join(map(str, devices))}; move them to one device")
         return ResultKind("torch", next(iter(devices)))
     for x in given:
         if _is_jax(x):

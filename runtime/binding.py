@@ -97,8 +97,7 @@ def _solve_linear(axis: Axis, bound: dict[str, int], origins: dict[str, str]) ->
     value, remainder = divmod(given - rest, factor)
     if remainder or value < 0:
         raise ShapeError(
-            f"{_place(axis)}, which is {declared} for no {name}; "
-            f"sizes that fit start {_examples(factor, rest)}"
+            f"{_place(axis)}, which is {declared} for no {name}; sizes that fit start {_examples(factor, rest)}"
         )
     bound[name], origins[name] = value, _place(axis)
     return True

@@ -55,9 +55,7 @@ def directional_derivative(
     """
     x, v = _floating(point), _floating(direction)
     if x.shape != v.shape:
-        raise DifferenceError(
-            f"direction has shape {v.shape}; the point's shape {x.shape} is needed"
-        )
+        raise DifferenceError(f"direction has shape {v.shape}; the point's shape {x.shape} is needed")
     length = float(np.max(np.abs(v), initial=0.0))
     if length == 0:
         zero = np.zeros_like(_value(function, x))
@@ -94,9 +92,7 @@ def ridders(central: Callable[[float], Array], step: float) -> Estimate:
     return best
 
 
-def complex_step_derivative(
-    function: Function, point: npt.ArrayLike, direction: npt.ArrayLike
-) -> Array:
+def complex_step_derivative(function: Function, point: npt.ArrayLike, direction: npt.ArrayLike) -> Array:
     """d/dt of ``function(point + t·direction)`` at t = 0, to rounding error, by one complex call.
 
     The function must be analytic and real on real arrays: no ``abs``, ``conj``, ``max`` or

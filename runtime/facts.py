@@ -91,9 +91,7 @@ def _check_positive_definite(values: Array, name: str) -> None:
     if values.size == 0:
         return
     if not np.all(np.isfinite(values)):
-        raise FactError(
-            f"tensor {name!r} is declared positive_definite, but has elements that are not finite"
-        )
+        raise FactError(f"tensor {name!r} is declared positive_definite, but has elements that are not finite")
     wide = np.result_type(values, np.float64 if values.dtype.kind in "iu" else np.float32)
     smallest = np.linalg.eigvalsh(values.astype(wide)).min(axis=-1)
     if np.any(smallest <= 0):

@@ -38,9 +38,7 @@ def random_array(
         if satisfies(array, type.facts):
             return array
     facts = ", ".join(f"{name}={value}" for name, value in type.facts.items())
-    raise ShapeError(
-        f"no data of shape {shape} and dtype {type.dtype} found with {facts}; pass data of your own"
-    )
+    raise ShapeError(f"no data of shape {shape} and dtype {type.dtype} found with {facts}; pass data of your own")
 
 
 def _candidates(
@@ -58,9 +56,7 @@ def _candidates(
         yield np.full(shape, 1 / shape[-1])
 
 
-def _elements(
-    shape: tuple[int, ...], dtype: DType, rng: np.random.Generator, bound: float
-) -> Array:
+def _elements(shape: tuple[int, ...], dtype: DType, rng: np.random.Generator, bound: float) -> Array:
     if dtype.kind == "bool":
         return rng.integers(0, 2, shape).astype(bool) | np.bool_(bound > 0)
     if dtype.kind in ("int", "uint"):

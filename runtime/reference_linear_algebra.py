@@ -34,9 +34,7 @@ def _determinant(op: ops.Determinant, operands: Sequence[Array], context: object
     return np.linalg.det(operands[0])
 
 
-def _signed_log_determinant(
-    op: ops.SignedLogDeterminant, operands: Sequence[Array], context: object
-) -> Any:
+def _signed_log_determinant(op: ops.SignedLogDeterminant, operands: Sequence[Array], context: object) -> Any:
     sign, logarithm = np.linalg.slogdet(operands[0])
     return {"sign": sign, "logabsdet": logarithm}[op.result]
 

@@ -75,9 +75,7 @@ def _subtract(x: Array, y: Array) -> Array:
 
 def _refuse_booleans(what: str, x: Array) -> None:
     if x.dtype == np.bool_:
-        raise DTypeError(
-            f"{what}: booleans have no negative; use logical_not, or cast to an integer dtype"
-        )
+        raise DTypeError(f"{what}: booleans have no negative; use logical_not, or cast to an integer dtype")
 
 
 def _floor(x: Array) -> Array:

@@ -136,9 +136,7 @@ def list_settings(environment: Mapping[str, str] | None = None) -> list[SettingR
 
 def _report(variable: Variable, text: str) -> SettingReport:
     source = "environment" if text else "default"
-    return SettingReport(
-        variable.name, text or variable.default, source, variable.accepted, variable.meaning
-    )
+    return SettingReport(variable.name, text or variable.default, source, variable.accepted, variable.meaning)
 
 
 def _read(variable: Variable, environment: Mapping[str, str]) -> Any:
@@ -147,6 +145,5 @@ def _read(variable: Variable, environment: Mapping[str, str]) -> Any:
         return variable.read(text, environment)
     except ValueError:
         raise SettingsError(
-            f"environment variable {variable.name} is {text!r}; {variable.accepted} is accepted "
-            f"({variable.meaning})"
+            f"environment variable {variable.name} is {text!r}; {variable.accepted} is accepted ({variable.meaning})"
         ) from None

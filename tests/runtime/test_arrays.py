@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from otus.ir import DTypeError, ShapeError, UnsupportedError, make_type
 from otus.runtime.arrays import NUMPY_RESULT, as_numpy, convert_result, result_kind
 
@@ -80,9 +81,7 @@ def test_casts_that_lose_nothing(source: str, target: str) -> None:
     ],
 )  # fmt: skip
 def test_casts_that_lose_information(source: str, target: str) -> None:
-    with pytest.raises(
-        DTypeError, match=f"given with dtype {source}, which would lose information"
-    ):
+    with pytest.raises(DTypeError, match=f"given with dtype {source}, which would lose information"):
         convert(np.zeros(2, source), 2, dtype=target)
 
 
@@ -139,9 +138,7 @@ def test_refused_values(value: Any, dtype: str, message: str) -> None:
 
 
 def test_wrong_ranks_and_ragged_lists() -> None:
-    with pytest.raises(
-        ShapeError, match=r"'x' was given with shape \(2,\), 1 axes; .* f64\[i,j\] has 2"
-    ):
+    with pytest.raises(ShapeError, match=r"'x' was given with shape \(2,\), 1 axes; .* f64\[i,j\] has 2"):
         convert(np.zeros(2), "i", "j")
     with pytest.raises(ShapeError, match="ragged list"):
         convert([[1.0], [1.0, 2.0]], "i", "j")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from otus.ir import NamingError, Node, ShapeError, build, make_type
 from otus.runtime.binding import bind_sizes
 
@@ -80,14 +81,12 @@ def test_given_sizes_bind_and_are_checked() -> None:
         (
             [leaf("X", "2*i+1")],
             [(4,)],
-            "axis 0 of tensor 'X' (f64[2*i+1]) has size 4, which is 2*i+1 for no i; sizes that fit "
-            "start 1, 3, 5, …",
+            "axis 0 of tensor 'X' (f64[2*i+1]) has size 4, which is 2*i+1 for no i; sizes that fit start 1, 3, 5, …",
         ),
         (
             [leaf("X", "i+1")],
             [(0,)],
-            "axis 0 of tensor 'X' (f64[i+1]) has size 0, which is i+1 for no i; sizes that fit "
-            "start 1, 2, 3, …",
+            "axis 0 of tensor 'X' (f64[i+1]) has size 0, which is i+1 for no i; sizes that fit start 1, 2, 3, …",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from otus.runtime.differences import (
     DifferenceError,
     Estimate,
@@ -38,9 +39,7 @@ def agrees(estimate: Estimate, wanted: Any, tolerance: float = 1e-9) -> None:
 
 
 @pytest.mark.parametrize(("function", "derivative", "x"), CASES)
-def test_elementwise_derivatives_and_their_error_estimates(
-    function: Any, derivative: Any, x: Any
-) -> None:
+def test_elementwise_derivatives_and_their_error_estimates(function: Any, derivative: Any, x: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         estimate = directional_derivative(function, x, np.ones_like(x))
@@ -70,9 +69,7 @@ def test_where_the_function_is_undefined_the_error_is_infinite() -> None:
 
 
 def test_steps_stay_on_one_side_of_a_kink_that_is_far_enough() -> None:
-    agrees(
-        directional_derivative(lambda x: np.maximum(x, 0) + np.cos(x), 1e-3, 1.0), 1 - np.sin(1e-3)
-    )
+    agrees(directional_derivative(lambda x: np.maximum(x, 0) + np.cos(x), 1e-3, 1.0), 1 - np.sin(1e-3))
     agrees(directional_derivative(np.abs, -0.5, 1.0, step=4.0), -1)
 
 
@@ -117,21 +114,15 @@ def test_empty_points() -> None:
 
 def test_complex_step_is_right_to_rounding() -> None:
     x, v = RNG.uniform(0.5, 2, (2, 3)), RNG.standard_normal((2, 3))
-    got = complex_step_derivative(
-        lambda y: np.exp(y) / np.sqrt(np.sin(y) ** 3 + np.cos(y) ** 3 + 9), x, v
-    )
+    got = complex_step_derivative(lambda y: np.exp(y) / np.sqrt(np.sin(y) ** 3 + np.cos(y) ** 3 + 9), x, v)
     assert got.dtype == np.float64
-    estimate = directional_derivative(
-        lambda y: np.exp(y) / np.sqrt(np.sin(y) ** 3 + np.cos(y) ** 3 + 9), x, v
-    )
+    estimate = directional_derivative(lambda y: np.exp(y) / np.sqrt(np.sin(y) ** 3 + np.cos(y) ** 3 + 9), x, v)
     np.testing.assert_allclose(got, estimate.value, rtol=1e-9)
     np.testing.assert_allclose(complex_step_derivative(np.exp, x, v), np.exp(x) * v, rtol=1e-15)
 
 
 def test_refusals() -> None:
-    with pytest.raises(
-        DifferenceError, match=r"direction has shape \(3,\); the point's shape \(2,\)"
-    ):
+    with pytest.raises(DifferenceError, match=r"direction has shape \(3,\); the point's shape \(2,\)"):
         directional_derivative(np.sum, [1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(DifferenceError, match=r"value has shape \(2,\) and dtype float64"):
         numerical_gradient(np.exp, [1.0, 2.0])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from otus.ir import OtusError, TensorType, make_type
 from otus.runtime.facts import FactError, check_facts, satisfies, tolerance
 
@@ -92,9 +93,7 @@ def test_positive_definite() -> None:
     check(np.eye(3), square(positive_definite=True))
     check(np.zeros((0, 0)), make_type((0, 0), positive_definite=True))
     stack = np.stack([np.eye(3), np.diag([1.0, -0.25, 1.0])])
-    with pytest.raises(
-        FactError, match=r"smallest eigenvalue is -0.25 at index \(1\); eigenvalues"
-    ):
+    with pytest.raises(FactError, match=r"smallest eigenvalue is -0.25 at index \(1\); eigenvalues"):
         check(stack, make_type((2, 3, 3), positive_definite=True))
     with pytest.raises(FactError, match="smallest eigenvalue is 0"):
         check(np.zeros((3, 3), np.int64), square(positive_definite=True))

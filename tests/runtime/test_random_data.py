@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from otus.ir import DTypeError, NamingError, ShapeError, make_type
 from otus.runtime.facts import check_facts
 from otus.runtime.random_data import random_array
@@ -49,12 +50,8 @@ def test_the_seed_decides() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128", "int64"])
-@pytest.mark.parametrize(
-    "facts", [f for n in (1, 2, 3) for f in itertools.combinations(SQUARE_FACTS, n)]
-)
-def test_facts_of_square_matrices_and_their_combinations(
-    facts: tuple[str, ...], dtype: str
-) -> None:
+@pytest.mark.parametrize("facts", [f for n in (1, 2, 3) for f in itertools.combinations(SQUARE_FACTS, n)])
+def test_facts_of_square_matrices_and_their_combinations(facts: tuple[str, ...], dtype: str) -> None:
     for shape in (("i", "i"), (1, 1), ("i", "j", "j")):
         symmetric = ((len(shape) - 2, len(shape) - 1),) if "symmetric" in facts else ()
         draw(*shape, dtype=dtype, **{**dict.fromkeys(facts, True), "symmetric": symmetric})
@@ -82,9 +79,7 @@ def test_positive_definite_matrices_are_well_conditioned() -> None:
 def test_orthonormal_columns() -> None:
     q = draw("i", "j", orthonormal=True)
     assert len(np.unique(np.abs(q))) == 12
-    with pytest.raises(
-        ShapeError, match=r"no data of shape \(3, 4\) .* found with orthonormal=True"
-    ):
+    with pytest.raises(ShapeError, match=r"no data of shape \(3, 4\) .* found with orthonormal=True"):
         draw("j", "i", orthonormal=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from otus.ir import (
     OPERATIONS,
     DType,
@@ -71,9 +72,7 @@ def test_an_input_comes_back_as_a_copy() -> None:
 
 
 def test_missing_and_unbound_names_are_reported() -> None:
-    with pytest.raises(
-        NamingError, match=r"tensor 'Xs' of type f64\[i\] has no value; did you mean"
-    ):
+    with pytest.raises(NamingError, match=r"tensor 'Xs' of type f64\[i\] has no value; did you mean"):
         evaluate([leaf("Xs", "i")], {"X": [1.0]})
     with pytest.raises(NamingError, match="dim j has no size"):
         evaluate([build.iota(dim("j"))], {})
@@ -95,10 +94,7 @@ def test_einsum_is_numpys(spec: str, dtype: str) -> None:
     left, right = spec.split("->")
     letters = sorted(set(spec) & set("ijkl"))
     sizes = {letter: 2 + k for k, letter in enumerate(letters)}
-    arrays = [
-        (3 * RNG.standard_normal([sizes[x] for x in part])).astype(dtype)
-        for part in left.split(",")
-    ]
+    arrays = [(3 * RNG.standard_normal([sizes[x] for x in part])).astype(dtype) for part in left.split(",")]
     nodes = [leaf(f"T{k}", x.shape, dtype) for k, x in enumerate(arrays)]
     labels = [[letters.index(x) for x in part] for part in left.split(",")]
     node = build.einsum(nodes, labels, [letters.index(x) for x in right])
@@ -287,9 +283,7 @@ def test_casts() -> None:
     z = np.array([1.7 + 2j, -1.7])
     node = leaf("Z", 2, "complex128")
     assert np.array_equal(value(build.cast(node, DType.int32), Z=z), [1, -1])
-    assert np.array_equal(
-        value(build.cast(node, DType.float32), Z=z), np.array([1.7, -1.7], np.float32)
-    )
+    assert np.array_equal(value(build.cast(node, DType.float32), Z=z), np.array([1.7, -1.7], np.float32))
     with pytest.raises(DTypeError, match="NumPy has no bfloat16"):
         value(build.cast(node, DType.bfloat16), Z=z)
 
@@ -325,9 +319,7 @@ def test_slice_and_pad_are_transposes() -> None:
 def test_a_symbolic_slice_outside_is_an_error() -> None:
     node = build.slice_node(leaf("X", "i"), (2,), (2,), (1,))
     assert np.array_equal(value(node, X=np.arange(4.0)), [2, 3])
-    with pytest.raises(
-        ShapeError, match=r"slice: 2 positions from 2 in steps of 1.*axis 0 of size 3"
-    ):
+    with pytest.raises(ShapeError, match=r"slice: 2 positions from 2 in steps of 1.*axis 0 of size 3"):
         value(node, X=np.arange(3.0))
 
 
@@ -433,9 +425,7 @@ def test_pinv_cuts_at_rcond() -> None:
 def test_derivatives_must_be_expanded_first() -> None:
     x = leaf("X", 3)
     node = make(ops.Derivative("grad"), build.sum_axes(x, [0]), x)
-    with pytest.raises(
-        VerificationError, match=r"a grad is still in the graph.*expand derivatives"
-    ):
+    with pytest.raises(VerificationError, match=r"a grad is still in the graph.*expand derivatives"):
         evaluate([node], {"X": np.ones(3)})
 
 

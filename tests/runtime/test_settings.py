@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from otus.runtime.settings import VARIABLES, Settings, SettingsError, list_settings, settings
 
 
