@@ -88,10 +88,10 @@ def make_type(
         if isinstance(size, int) and size < 0:
             raise ShapeError(f"size {size} in shape {shape_text(sizes)} is negative; sizes start at 0")
     kind = as_dtype(dtype)
-    return TensorType(sizes, kind, make_facts(sizes, kind.kind == "complex", **facts), format)
+    return TensorType(sizes, kind, make_facts(sizes, kind, **facts), format)
 
 
-def make_facts(shape: tuple[Size, ...], is_complex: bool = False, **facts: object) -> Facts:
+def make_facts(shape: tuple[Size, ...], dtype: DType = DType.float64, /, **facts: object) -> Facts:
     """Check facts against a shape and put them in normal form.
 
     Raises ``NamingError`` for an unknown fact and ``ShapeError`` where a fact cannot hold.
@@ -112,7 +112,7 @@ def make_facts(shape: tuple[Size, ...], is_complex: bool = False, **facts: objec
     if flags.get("sums_to_one") and not shape:
         raise ShapeError("sums_to_one speaks of the last axis, and a scalar has none")
     # A positive definite complex matrix is Hermitian, which is not symmetric.
-    implied = flags.get("diagonal") or (flags.get("positive_definite") and not is_complex)
+    implied = flags.get("diagonal") or (flags.get("positive_definite") and dtype.kind != "complex")
     if implied and not symmetric:
         symmetric = ((len(shape) - 2, len(shape) - 1),)
     return Facts(symmetric=symmetric, **flags)
