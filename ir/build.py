@@ -32,7 +32,17 @@ from .operations import (
     Slice,
 )
 from .operations.algebra import IndexLists
-from .scalar import Argument, Number, Scalar, argument, call, infer_dtype, substitute_arguments, used_arguments
+from .scalar import (
+    Argument,
+    Number,
+    Scalar,
+    argument,
+    call,
+    canonical_number,
+    infer_dtype,
+    substitute_arguments,
+    used_arguments,
+)
 from .types import TensorType
 
 Labels = Sequence[int]
@@ -222,9 +232,9 @@ def linear_combination(
 def number_of_kind(value: Number, dtype: DType) -> Number:
     """``value`` as the Python number that elements of ``dtype`` are."""
     if dtype.kind == "complex":
-        return complex(value)
+        return canonical_number(complex(value))
     if dtype.kind == "float":
-        return float(value.real)
+        return canonical_number(float(value.real))
     return int(value.real)
 
 

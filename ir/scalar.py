@@ -63,6 +63,14 @@ def argument(position: int) -> Argument:
     return found
 
 
+_not_numbers: dict[str, Number] = {}
+
+
+def canonical_number(value: Number) -> Number:
+    """``value`` itself, and one object for every NaN that reads the same, so that equal things are equal."""
+    return value if value == value else _not_numbers.setdefault(repr(value), value)
+
+
 def literal(value: Number) -> Literal:
     """A weak Python number; ``1``, ``1.0`` and ``True`` are three different literals."""
     key = ("literal", type(value), repr(value))
@@ -336,14 +344,14 @@ def number_from_ast(tree: ast.expr) -> Number | None:
         case ast.Constant(value=bool() | int() | float() as value):
             return value
         case ast.Name(id="nan" | "inf" as name):
-            return float(name)
+            return canonical_number(float(name))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = number_from_ast(operand)
             return None if inner is None or isinstance(inner, complex) else -inner
         case ast.Call(func=ast.Name(id="complex"), args=[real, imag]):
             parts = number_from_ast(real), number_from_ast(imag)
             if parts[0] is not None and parts[1] is not None:
-                return complex(float(parts[0].real), float(parts[1].real))
+                return canonical_number(complex(float(parts[0].real), float(parts[1].real)))
     return None
 
 

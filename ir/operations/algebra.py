@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..dims import Size
@@ -150,5 +150,8 @@ class Cast(Operation):
     dtype: DType
 
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
-        """The operand's shape."""
-        return TensorType(operands[0].shape, self.dtype, operands[0].facts)
+        """The operand's shape, and those of its facts that rounding, or losing the imaginary part, keeps."""
+        (x,) = operands
+        loses = x.dtype.is_inexact and self.dtype.kind not in (x.dtype.kind, "complex")
+        facts = replace(x.facts, orthonormal=False, positive_definite=False, sums_to_one=False) if loses else x.facts
+        return TensorType(x.shape, self.dtype, facts)

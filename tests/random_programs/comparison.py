@@ -42,7 +42,7 @@ def otus_outputs(program: Program) -> dict[str, Any]:
     return outputs
 
 
-def jax_outputs(program: Program) -> dict[str, Any]:
+def jax_outputs(program: Program, compiled: bool = True) -> dict[str, Any]:
     places = tuple(range(len(program.inputs)))
 
     def loss(*inputs: Any) -> Any:
@@ -64,19 +64,30 @@ def jax_outputs(program: Program) -> dict[str, Any]:
                 found["jacobian"] = jax.jacrev(last, places)(*x)
         return found
 
-    return jax.jit(outputs)(*program.data.values())
+    x = tuple(map(jax.numpy.asarray, program.data.values()))
+    return (jax.jit(outputs) if compiled else outputs)(*x)
 
 
 def compare(program: Program) -> None:
-    """Raise ``AssertionError`` where anything differs by more than 1e-8 relative."""
+    """Raise ``AssertionError`` where anything differs by more than 1e-8 relative.
+
+    JAX compiles the program whole.  Where that differs, JAX operation by operation decides: XLA of
+    jaxlib 0.10 fuses the gradient of the program with seed 20426 (a scatter and a cumulative sum) to a
+    wrong value, which JAX's eager mode and finite differences contradict.
+    """
     outputs = otus_outputs(program)
-    compiled = run(outputs, program.data)
-    reference = run(outputs, program.data, "reference")
-    expected = jax_outputs(program)
-    for name in outputs:
-        wanted = jax.tree.leaves(expected[name])
-        for kind, actual in (("compiled", compiled), ("reference", reference)):
-            for got, want in zip(flatten(actual[name], _is_array), wanted, strict=True):
+    actual = {"compiled": run(outputs, program.data), "reference": run(outputs, program.data, "reference")}
+    try:
+        _assert_equal(actual, jax_outputs(program))
+    except AssertionError:
+        _assert_equal(actual, jax_outputs(program, compiled=False))
+
+
+def _assert_equal(actual: dict[str, dict[str, Any]], expected: dict[str, Any]) -> None:
+    for kind, outputs in actual.items():
+        for name, values in outputs.items():
+            wanted = jax.tree.leaves(expected[name])
+            for got, want in zip(flatten(values, _is_array), wanted, strict=True):
                 assert_close(got, want, TOLERANCE, TOLERANCE, f"{kind} {name}")
 
 

@@ -26,4 +26,16 @@ PREVIOUSLY_FAILED: dict[str, Program] = {
         ),
         10534,
     ),
+    "XLA's gradient was wrong here, ours right": Program(
+        ((3, 5, 3), (3, 3)),
+        (
+            ("sign", (1,), {}),
+            ("where", (2, 1), {}),
+            ("scatter_add", (2,), {"indices": [[2, 1, 0, 0], [0, 0, 1, 2]], "axis": 1}),
+            ("cumsum", (2,), {"axis": 0}),
+            ("index", (5,), {"key": (-2, (None, None, None))}),
+            ("concatenate", (6, 6), {"axis": 0}),
+        ),
+        20426,
+    ),
 }
