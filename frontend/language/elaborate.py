@@ -205,6 +205,8 @@ class Elaborator:
             tensor = FUNCTIONS["tensor"](item.name, sizes, **facts)
         except (OtusError, TypeError, ValueError) as error:
             message, _, hint = str(error).partition("; ")
+            if known and len(statement.items) > 1:
+                hint = FACTS_HINT
             raise LanguageError.at(item.span, message, hint or None) from error
         self._evaluator.record(tensor, item.span)
         self.scope.define(item.name, tensor, item.span)

@@ -245,6 +245,8 @@ def _syntax_hint(token: lark.Token | None, text: str) -> str | None:
     first = words[0] if words else ""
     if first in KEYWORDS and token is not None and (str(token) == "=" and token.start_pos == len(first) + 1):
         return f"{first!r} is a keyword; choose another name"
+    if first in ("from", "import"):
+        return 'import takes the path of another program: import "other.otus"'
     if token is not None and token.type in ("NAME", "NUMBER", "STRING") and token.start_pos:
         near = nearest(first, KEYWORDS) if first not in KEYWORDS else ""
         if near and token.start_pos <= len(first) + 1:
@@ -254,6 +256,8 @@ def _syntax_hint(token: lark.Token | None, text: str) -> str | None:
         return None
     if first == "tensor" and str(token) == ":":
         return FACTS_HINT
+    if first == "tensor" and str(token) == "(":
+        return "a tensor's axes stand in square brackets: tensor x[n]"
     if str(token) in ("==", "<", ">", "<=", ">=", "!="):
         return "comparisons do not chain; write one comparison, and multiply brackets for 'and'"
     return None
