@@ -18,11 +18,15 @@ Block = list[list[Expression]]
 
 
 def _points(x: Points) -> list[Node]:
-    listed = [x] if isinstance(x, Expression) else list(x)
+    return [point.node for point in _expressions(x)]
+
+
+def _expressions(x: object) -> list[Expression]:
+    listed = list(x) if isinstance(x, (list, tuple)) else [x]
     for point in listed:
         if not isinstance(point, Expression):
             raise OtusError(f"{point!r} is not an expression, so there is no derivative with respect to it")
-    return [point.node for point in listed]
+    return listed
 
 
 def _vectors(kind: str, values: TensorLike | Sequence[TensorLike], like: Sequence[Node]) -> list[Node]:
@@ -116,8 +120,14 @@ def _products(kind: str, y: Expression, x: Points, v: TensorLike | Sequence[Tens
     return [Expression.of(make(Derivative(kind, len(points), target), *operands)) for target in range(len(points))]
 
 
-def derivative(y: Expression, x: Expression, order: int = 1) -> Expression:
-    """The ``order``-th derivative: the axes of ``y``, then ``order`` times those of ``x``."""
+@overload
+def derivative(y: Expression, x: Expression, order: int = 1) -> Expression: ...
+@overload
+def derivative(y: Expression, x: Sequence[Expression], order: int = 1) -> list[Expression]: ...
+def derivative(y: Expression, x: Points, order: int = 1) -> Expression | list[Expression]:
+    """The ``order``-th derivative: the axes of ``y``, then ``order`` times those of ``x``; a list for a list."""
+    if not isinstance(x, Expression):
+        return [derivative(y, each, order) for each in _expressions(x)]
     if not isinstance(order, int) or order < 0:
         raise ShapeError(f"order={order!r} is not a count of derivatives; use 0, 1, 2, …")
     node = as_node(y)

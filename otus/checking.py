@@ -283,7 +283,7 @@ def _points(expr: Expression, wrt: Expression | Sequence[Expression] | None) -> 
     else:
         points = [wrt] if isinstance(wrt, Expression) else list(wrt)
     for x in points:
-        if not isinstance(x.node.op, Input) or x.dtype.kind != "float":
+        if not isinstance(x, Expression) or not isinstance(x.node.op, Input) or x.dtype.kind != "float":
             raise OtusError(f"{x!r} cannot be perturbed; check takes real floating input tensors")
     if not points:
         raise OtusError(f"{expr!r} depends on no floating input, so there is no derivative to check")

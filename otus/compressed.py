@@ -10,7 +10,7 @@ from typing import Any
 from .frontend import Expression
 from .frontend.creation import tensor
 from .frontend.expression import TensorLike, as_node
-from .ir import DType, Node, ShapeError, Size, build, dim, inputs_of, specialise
+from .ir import DType, Node, OtusError, ShapeError, Size, build, dim, inputs_of, specialise
 from .ir.dims import substitute, symbols
 from .ir.types import shape_text
 from .optimisation import simplify
@@ -211,4 +211,6 @@ def compress(expr: Expression) -> Compressed:
     >>> otus.compress(otus.hessian(loss, U))
     <compressed (128, 5, 128, 5): deltas ((0, 2),), stored f64(5, 5)>
     """
+    if not isinstance(expr, Expression):
+        raise OtusError(f"compress takes one expression, not {expr!r}; compress the blocks one by one")
     return Compressed(structure_of(simplify(expr).node), inputs_of([expr.node]))

@@ -64,7 +64,8 @@ class Stabilise(Pass):
             new = rebuild(node, operands)
             if node in points:
                 kept[new] = new
-            if isinstance(new.op, (Map, LinearCombination)) and new not in kept:
+            elementwise = isinstance(new.op, (Map, LinearCombination)) and new not in kept
+            if elementwise and all(x.type.dtype.kind == "float" for x in (new, *new.operands)):
                 return _Chain(new, kept).stabilised(fired)
             return new
 

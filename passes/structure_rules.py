@@ -25,7 +25,7 @@ def solve_by_parts(node: Node, context: Context) -> Node | None:
     """solve(δ ⊗ A, b) -> δ ⊗ solve(A, b): each batch index, and each Kronecker factor, apart."""
     matrix, right = node.operands
     operator = _operator(matrix)
-    if operator is None or not (operator.is_structured or operator.low_rank()):
+    if operator is None or not (operator.is_structured or operator.invertible_low_rank()):
         return None
     columns = right.type.shape[-1]
     lifted = Operator(with_columns(operator.structure, columns))

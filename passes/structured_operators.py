@@ -107,7 +107,7 @@ class Operator:
 
     def solve(self, vector: Node) -> Node:
         """``H⁻¹ g``, of the shape of ``x``."""
-        low_rank = self.low_rank()
+        low_rank = self.invertible_low_rank()
         if low_rank is not None:
             return low_rank.solve(vector)
         for part in self.parts:
@@ -116,7 +116,7 @@ class Operator:
 
     def log_determinant(self) -> Node:
         """``log |det H|``."""
-        low_rank = self.low_rank()
+        low_rank = self.invertible_low_rank()
         if low_rank is not None:
             return low_rank.log_determinant()
         return build.add(*(self._log_determinant_part(part) for part in self.parts))
@@ -182,6 +182,17 @@ class Operator:
             logs = build.apply("log", build.apply("abs", build.reshape(matrix, matrix.type.shape[:-2])))
         total = build.sum_axes(logs, range(logs.ndim))
         return build.multiply(total, build.extent(self._repeats(part, batch), total.type.dtype))
+
+    def invertible_low_rank(self) -> LowRank | None:
+        """The low-rank form where its diagonal is a number other than 0, so that Woodbury's identity holds.
+
+        A diagonal of data may hold zeros while the whole is invertible; it is solved as a whole.
+        """
+        found = self.low_rank()
+        if found is None or found.diagonal.coefficient == 0:
+            return None
+        values = [build.constant_value(node) for node, _ in found.diagonal.factors]
+        return found if all(value is not None and value != 0 for value in values) else None
 
     def low_rank(self) -> LowRank | None:
         """The operator as a diagonal plus a product of low rank, where it is one."""

@@ -128,7 +128,7 @@ class CompiledFunction:
 
     # --- running -------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Check the inputs, run, and return the outputs in the structure they were compiled in.
 
         Raises ``NamingError`` for missing, unknown or repeated names, ``ShapeError`` and ``DTypeError``
