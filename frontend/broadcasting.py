@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir import DType, Node, ShapeError, Size, build, promote
+import numpy as np
+
+from ..ir import DType, DTypeError, Node, ShapeError, Size, build, promote
 from ..ir.scalar import Number, Scalar, argument, call, literal
 from ..ir.types import shape_text
 from .expression import Expression, as_node
@@ -27,7 +29,22 @@ def result_dtype(operands: Sequence[Operand]) -> DType:
 def as_nodes(operands: Sequence[Operand], dtype: DType | None = None) -> list[Node]:
     """Operands as nodes of one dtype (the promoted one by default)."""
     dtype = dtype or result_dtype(operands)
-    return [build.cast(x, dtype) if isinstance(x, Node) else build.constant(x, dtype) for x in operands]
+    return [
+        build.cast(x, dtype) if isinstance(x, Node) else build.constant(checked_number(x, dtype), dtype)
+        for x in operands
+    ]
+
+
+def checked_number(number: Number, dtype: DType) -> Number:
+    """``number``; raises ``DTypeError`` where it is an integer that ``dtype`` cannot hold, as NumPy 2 does."""
+    if dtype.kind in ("int", "uint") and isinstance(number, int):
+        limits = np.iinfo(dtype.value)
+        if not limits.min <= number <= limits.max:
+            raise DTypeError(
+                f"the number {number} is outside {dtype}, which holds {limits.min} to {limits.max}; "
+                "cast the tensor to a wider dtype first"
+            )
+    return number
 
 
 def broadcast_shapes(shapes: Sequence[tuple[Size, ...]]) -> tuple[Size, ...]:

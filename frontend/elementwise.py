@@ -7,7 +7,7 @@ import math
 
 from ..ir import DType, DTypeError, Node, build
 from ..ir.scalar import Number, argument, call
-from .broadcasting import align, as_nodes, elementwise, map_broadcast, operand, result_dtype
+from .broadcasting import align, as_nodes, checked_number, elementwise, map_broadcast, operand, result_dtype
 from .expression import Expression, TensorLike, as_expression, as_node
 
 _A = argument(0)
@@ -41,7 +41,7 @@ def multiply(x: TensorLike, y: TensorLike) -> Expression:
     dtype = result_dtype(operands)
     for number, other in (operands, operands[::-1]):
         if not isinstance(number, Node) and isinstance(other, Node) and dtype is not DType.bool:
-            return Expression.of(build.scale(number, build.cast(other, dtype)))
+            return Expression.of(build.scale(checked_number(number, dtype), build.cast(other, dtype)))
     aligned, labels, shape = align(as_nodes(operands, dtype))
     if dtype is DType.bool:
         return Expression.of(build.map_node(call("logical_and", _A, argument(1)), aligned, labels, len(shape)))
@@ -80,6 +80,8 @@ def power(x: TensorLike, y: TensorLike) -> Expression:
     base = operand(x)
     if isinstance(base, Node) and base.type.dtype is not DType.bool and not isinstance(exponent, Node):
         dtype = result_dtype([base, exponent])
+        if not dtype.is_inexact and isinstance(exponent, int) and exponent < 0:
+            raise DTypeError(f"{dtype} has no power {exponent}; cast the tensor to a floating dtype first")
         if exponent == 1:
             return Expression.of(build.cast(base, dtype))
         if exponent == 2:

@@ -25,6 +25,9 @@ class Scalar:
 
     __slots__ = ("__weakref__",)
 
+    def __reduce__(self) -> tuple[Callable[[str], Scalar], tuple[str]]:
+        return parse_scalar, (scalar_text(self),)
+
 
 class Argument(Scalar):
     """The element of operand ``position``."""

@@ -17,6 +17,7 @@ from ..passes import Report, graph_text
 from .arrays import NUMPY_RESULT, as_numpy, convert_result, result_kind
 from .binding import bind_sizes
 from .facts import check_facts
+from .failures import guarded
 from .looking import show
 from .planning import Plan, Planner, Request, Runner, input_label
 from .settings import settings
@@ -132,7 +133,8 @@ class CompiledFunction:
         """Check the inputs, run, and return the outputs in the structure they were compiled in.
 
         Raises ``NamingError`` for missing, unknown or repeated names, ``ShapeError`` and ``DTypeError``
-        where data do not fit, before anything is computed.
+        where data do not fit, before anything is computed; ``EvaluationError`` naming the operation where
+        the data have no result (a singular matrix, an index out of range).
         """
         if not kwargs and len(args) == len(self._names):
             values: Sequence[Any] = args
@@ -164,10 +166,11 @@ class CompiledFunction:
 
     def _runner(self, plan: Plan) -> Runner:
         """The plan's function over the inputs in the order of ``inputs``."""
+        run = guarded(plan.run, plan.emitted)
         if plan.reads == self._names:
-            return plan.run
+            return run
         places = [self._names.index(name) for name in plan.reads]
-        return lambda *arrays: plan.run(*(arrays[place] for place in places))
+        return lambda *arrays: run(*(arrays[place] for place in places))
 
     # --- names ---------------------------------------------------------------------------------
 
