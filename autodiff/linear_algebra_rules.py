@@ -127,10 +127,13 @@ def _symmetric_part(over: Batched, node: Node) -> Node:
 
 
 def _cholesky(node: Node, position: int, g: Node, extra: int) -> Node:
-    """``Ā = sym(L⁻ᵀ Φ(Lᵀ L̄) L⁻¹)`` with Φ the lower triangle, its diagonal halved."""
+    """``Ā = sym(L⁻ᵀ Φ(Lᵀ L̄) L⁻¹)`` with Φ the lower triangle, its diagonal halved.
+
+    What arrives above the diagonal, where L is 0 whatever A is, may be infinite and does not count.
+    """
     _real(node)
     over = Batched(extra, node.ndim - 2)
-    inner = _half_lower(over.product("Eij", (node, "ki"), (g, "Ekj")))
+    inner = _half_lower(over.product("Eij", (node, "ki"), (_masked(g, "ge"), "Ekj")))
     inverse = make(Inverse(), node)
     return _symmetric_part(over, over.product("Epq", (inverse, "ip"), (inner, "Eij"), (inverse, "jq")))
 

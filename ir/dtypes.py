@@ -111,6 +111,8 @@ def promote(*values: Promotable) -> DType:
     sub-byte integer gives way to any wider type of its kind.
     """
     outside = [v for v in values if isinstance(v, DType) and not v.in_numpy]
+    if outside and all(v is outside[0] for v in values):
+        return outside[0]
     if not outside:
         plain = [np.dtype(v.value) if isinstance(v, DType) else v for v in values]
         return as_dtype(np.result_type(*plain))

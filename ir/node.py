@@ -27,7 +27,11 @@ class Node:
         raise AttributeError(f"nodes are immutable; {name} cannot be set")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return make, (self.op, *self.operands)
+        """As text, which reads back to this very node and is as deep as one line."""
+        from .parser import parse_ir
+        from .printer import dump
+
+        return parse_ir, (dump(self),)
 
     def __copy__(self) -> Node:
         return self

@@ -1,0 +1,73 @@
+"""Promotion and casts against NumPy, and JAX for what NumPy lacks."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from oracles import jax
+
+from otus.ir import DType, DTypeError, as_dtype, promote
+from otus.ir.dtypes import can_cast_safely, to_numpy_dtype
+
+NUMPYS = [x for x in DType if x.in_numpy]
+WEAK = (True, 3, 2.5, 1j)
+
+
+@pytest.mark.parametrize(("a", "b"), itertools.product(NUMPYS, NUMPYS))
+def test_pairs_promote_as_in_numpy(a: DType, b: DType) -> None:
+    assert promote(a, b) == np.result_type(np.dtype(a), np.dtype(b)).name
+    assert can_cast_safely(a, b) == np.can_cast(a.value, b.value, "safe")
+
+
+@pytest.mark.parametrize(("a", "number"), itertools.product(NUMPYS, WEAK))
+def test_python_numbers_are_weak(a: DType, number: complex) -> None:
+    assert promote(a, number) == np.result_type(np.dtype(a), number).name
+
+
+BEYOND = ["bfloat16", "float16", "float32", "float64", "float8_e4m3", "float8_e5m2", "int8", "int32", "complex64"]
+
+
+@pytest.mark.parametrize(("a", "b"), [(a, b) for a, b in itertools.product(BEYOND, BEYOND) if "bfloat16" in (a, b)])
+def test_bfloat16_promotes_as_in_jax(a: str, b: str) -> None:
+    if any("float8" in x for x in (a, b)):
+        assert promote(DType(a), DType(b)) == "bfloat16"  # JAX refuses; the wider type of the kind holds both
+        return
+    wanted = jax.numpy.promote_types(a, b).name
+    assert promote(DType(a), DType(b)) == wanted
+
+
+@pytest.mark.parametrize("narrow", [x for x in DType if not x.in_numpy])
+def test_narrow_types_give_way_and_have_no_array(narrow: DType) -> None:
+    assert promote(narrow, narrow) is narrow
+    wide = {"float": DType.float64, "int": DType.int64, "uint": DType.uint64}[narrow.kind]
+    assert promote(narrow, wide) is wide
+    with pytest.raises(DTypeError, match=f"NumPy has no {narrow}; cast to float32 or int8 first"):
+        to_numpy_dtype(narrow)
+
+
+@pytest.mark.parametrize("each", DType)
+def test_names(each: DType) -> None:
+    assert as_dtype(each.short) is each
+    assert as_dtype(each.value) is each
+    assert each == each.value
+    if each.in_numpy:
+        array = np.zeros(1, each.value)
+        assert as_dtype(array.dtype) is each
+        assert array.itemsize * 8 == each.bits
+        assert each.kind == {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}[array.dtype.kind]
+        assert np.dtype(each.real.value) == array.real.dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flaot32", "unknown dtype 'flaot32'; did you mean 'float32'?"),
+        ("object", "unknown dtype 'object'; known types are "),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    with pytest.raises(DTypeError) as caught:
+        as_dtype(name)
+    assert str(caught.value).startswith(message)
