@@ -22,10 +22,11 @@ def _points(x: Points) -> list[Node]:
 
 
 def _expressions(x: object) -> list[Expression]:
-    listed = list(x) if isinstance(x, (list, tuple)) else [x]
-    for point in listed:
+    listed: list[Expression] = []
+    for point in x if isinstance(x, (list, tuple)) else [x]:
         if not isinstance(point, Expression):
             raise OtusError(f"{point!r} is not an expression, so there is no derivative with respect to it")
+        listed.append(point)
     return listed
 
 

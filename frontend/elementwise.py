@@ -31,7 +31,7 @@ def _combine(a: Number, x: TensorLike, b: Number, y: TensorLike) -> Expression:
     aligned, labels, shape = align(nodes)
     if nodes[0].type.dtype is DType.bool:
         return Expression.of(build.map_node(call("logical_or", _A, argument(1)), aligned, labels, len(shape)))
-    combined = build.linear_combination([a, b], aligned, labels, len(shape))
+    combined = build.linear_combination([a, b], aligned, labels, len(shape), keep=True)
     return Expression.of(combined)
 
 
@@ -41,7 +41,8 @@ def multiply(x: TensorLike, y: TensorLike) -> Expression:
     dtype = result_dtype(operands)
     for number, other in (operands, operands[::-1]):
         if not isinstance(number, Node) and isinstance(other, Node) and dtype is not DType.bool:
-            return Expression.of(build.scale(checked_number(number, dtype), build.cast(other, dtype)))
+            factor = checked_number(number, dtype)
+            return Expression.of(build.linear_combination([factor], [build.cast(other, dtype)], keep=True))
     aligned, labels, shape = align(as_nodes(operands, dtype))
     if dtype is DType.bool:
         return Expression.of(build.map_node(call("logical_and", _A, argument(1)), aligned, labels, len(shape)))

@@ -200,10 +200,12 @@ def linear_combination(
     operands: Sequence[Node],
     inputs: Sequence[Labels] | None = None,
     rank: int | None = None,
+    keep: bool = False,
 ) -> Node:
     """The sum of ``coefficients[k] · operands[k]``; equal operands are collected.
 
-    Coefficients take the operands' kind of number, and terms whose coefficient is 0 vanish.
+    Coefficients take the operands' kind of number, and terms whose coefficient is 0 vanish, unless
+    ``keep``: what a user wrote goes on reading its tensors, and so knows their sizes.
     """
     if rank is None:
         rank = operands[0].ndim
@@ -216,7 +218,7 @@ def linear_combination(
         key = (operand, names)
         collected[key] = collected.get(key, 0) + coefficient
     shape = [sizes[axis] for axis in range(rank)]
-    terms = [(k, number_of_kind(c, dtype)) for k, c in collected.items() if c != 0]
+    terms = [(k, number_of_kind(c, dtype)) for k, c in collected.items() if keep or c != 0]
     if not terms:
         return full(shape, 0, dtype)
     covered = sorted({axis for (_, names), _ in terms for axis in names})

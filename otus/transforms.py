@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .compilation import compile
-from .frontend import Expression, derivatives
+from .frontend import Expression, as_expression, derivatives
 from .frontend.creation import tensor
-from .ir import DType, OtusError, UnsupportedError, as_dtype, promote
+from .ir import DType, NamingError, OtusError, UnsupportedError, as_dtype, promote
 from .structures import flatten, paths, rebuild
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ def _is_output(value: object) -> bool:
 class ArrayFunction:
     """A Python function over expressions, called with arrays and compiled once per shapes and dtypes.
 
-    Arguments are arrays, Python numbers (which take the widest floating dtype among the arrays), or
-    lists, tuples and dicts of them; the result has the structure the function returns.
+    Arguments are arrays, or lists, tuples and dicts of them.  Python floats and complex numbers become
+    scalars of the widest floating dtype among the arrays.  Python ints, bools, strings and None are
+    constants, as they would be in NumPy code (``axis=0``): another value compiles anew.  Given
+    expressions, the function builds an expression, so that functions nest.  The result has the
+    structure that the function returns.
     """
 
     def __init__(self, build: Builder, backend: str = "numpy") -> None:
@@ -47,28 +50,44 @@ class ArrayFunction:
         self._backend = backend
         self._compiled: dict[object, tuple[CompiledFunction, list[str]]] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run on arrays; compiles on the first call for these shapes and dtypes."""
-        bound = inspect.signature(self._build).bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        compiled, names = self._find(arguments)
-        return compiled(**dict(zip(names, flatten(arguments, _is_argument), strict=True)))
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run on arrays; compiles on the first call for these shapes and dtypes.
 
-    def lower(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+        Raises ``NamingError`` where the arguments are not those of the function.
+        """
+        arguments = self._bound(args, kwargs)
+        leaves = flatten(arguments, _is_argument)
+        if any(isinstance(leaf, Expression) for leaf in leaves):
+            return self._build(*args, **kwargs)
+        compiled, names = self._find(arguments)
+        values = dict(zip(names, leaves, strict=True))
+        return compiled(**{name: values[name] for name in compiled.inputs})
+
+    def lower(self, /, *args: Any, **kwargs: Any) -> CompiledFunction:
         """The compiled function for arguments like these, for looking at its source and report."""
-        bound = inspect.signature(self._build).bind(*args, **kwargs)
+        return self._find(self._bound(args, kwargs))[0]
+
+    def _bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = inspect.signature(self._build).bind(*args, **kwargs)
+        except TypeError as error:
+            name = getattr(self._build, "__name__", "function")
+            raise NamingError(f"{name}{inspect.signature(self._build)}: {error}") from None
         bound.apply_defaults()
-        return self._find(dict(bound.arguments))[0]
+        return dict(bound.arguments)
 
     def _find(self, arguments: dict[str, Any]) -> tuple[CompiledFunction, list[str]]:
         leaves = flatten(arguments, _is_argument)
         types = _argument_types(leaves)
         names = paths(arguments, _is_argument)
-        key = (tuple(names), tuple(types))
+        static = tuple((type(x), x) if kind is None else None for x, kind in zip(leaves, types, strict=True))
+        key = (tuple(names), tuple(types), static)
         if key not in self._compiled:
-            tensors = [tensor(name, shape, dtype) for name, (shape, dtype) in zip(names, types, strict=True)]
-            result = self._trace(rebuild(arguments, tensors, _is_argument))
+            given = [
+                leaf if kind is None else tensor(name, *kind)
+                for leaf, name, kind in zip(leaves, names, types, strict=True)
+            ]
+            result = self._trace(rebuild(arguments, given, _is_argument))
             self._compiled[key] = (compile(result, backend=self._backend), names)
         return self._compiled[key]
 
@@ -76,23 +95,31 @@ class ArrayFunction:
         signature = inspect.signature(self._build)
         bound = inspect.BoundArguments(signature, OrderedDict(arguments))
         result = self._build(*bound.args, **bound.kwargs)
-        from .frontend import as_expression
-
         leaves = [as_expression(leaf) for leaf in flatten(result, _is_output)]
         return rebuild(result, leaves, _is_output)
 
 
-def _argument_types(leaves: Sequence[Any]) -> list[tuple[tuple[int, ...], DType]]:
-    arrays = [leaf for leaf in leaves if not isinstance(leaf, (bool, int, float, complex))]
+Kind = tuple[tuple[int, ...], DType]
+
+
+def _is_static(leaf: object) -> bool:
+    """Whether an argument is a constant of the function rather than data."""
+    return leaf is None or isinstance(leaf, (bool, int, str)) or callable(leaf)
+
+
+def _argument_types(leaves: Sequence[Any]) -> list[Kind | None]:
+    """The shape and dtype of each argument; None for those that are constants."""
+    arrays = [leaf for leaf in leaves if not _is_static(leaf) and not isinstance(leaf, (float, complex))]
     known = [(tuple(map(int, np.shape(x))), _dtype_of(x)) for x in arrays]
     floats = [dtype for _, dtype in known if dtype.is_inexact] or [DType.float64]
     rest = iter(known)
-    return [
-        ((), promote(*floats, leaf) if isinstance(leaf, (float, complex)) else as_dtype(type(leaf)))
-        if isinstance(leaf, (bool, int, float, complex))
-        else next(rest)
-        for leaf in leaves
-    ]
+    found: list[Kind | None] = []
+    for leaf in leaves:
+        if _is_static(leaf):
+            found.append(None)
+        else:
+            found.append(((), promote(*floats, leaf)) if isinstance(leaf, (float, complex)) else next(rest))
+    return found
 
 
 def _dtype_of(value: Any) -> DType:
@@ -127,6 +154,8 @@ def _python_function(value: object) -> Builder | None:
 def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     listed = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for number in listed:
+        if not isinstance(number, int):
+            raise OtusError(f"argnums={argnums!r} is not a position, nor a sequence of positions")
         if not -count <= number < count:
             raise OtusError(f"argnums={argnums!r}, but the function is called with {count} arguments")
     return tuple(number % count for number in listed)

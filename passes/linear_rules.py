@@ -12,9 +12,10 @@ from .rewrite import Context, Rule, Status, rule
 
 @rule(LinearCombination)
 def drop_zero_term(node: Node, context: Context) -> Node | None:
-    """a + 0 -> a."""
+    """a + 0 + 0·b -> a."""
     assert isinstance(node.op, LinearCombination)
-    kept = [k for k, x in enumerate(node.operands) if build.constant_value(x) != 0]
+    terms = zip(node.op.coefficients, node.operands, strict=True)
+    kept = [k for k, (c, x) in enumerate(terms) if c != 0 and build.constant_value(x) != 0]
     if len(kept) == len(node.operands):
         return None
     return _select(node, kept)

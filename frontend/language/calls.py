@@ -192,6 +192,9 @@ def _checked(name: str, parameter: inspect.Parameter, value: Any, span: Span) ->
             raise LanguageError.at(span, f"{name}: {parameter.name} is a list in brackets, such as [x, y]")
         return [as_tensor(x) for x in value] if "TensorLike" in annotation else value
     if annotation in ("Expression", "Expression | None") and value is not None:
+        if isinstance(value, (list, tuple)):
+            message = f"{name}: {parameter.name} is one tensor, not a list"
+            raise LanguageError.at(span, message, "write a statement for each tensor")
         return guarded(name, lambda: as_expression(as_tensor(value)), span)
     if "TensorLike" in annotation:
         return _sizes_as_tensors(value)
