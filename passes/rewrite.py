@@ -68,6 +68,7 @@ class Rewriter:
     rules: Sequence[Rule]
     fired: Counter[str] = field(default_factory=Counter)
     max_sweeps: int = 200
+    max_steps: int = 1000
 
     def run(self, graph: Graph) -> Graph:
         """Sweep, operands first, until nothing changes.
@@ -80,7 +81,7 @@ class Rewriter:
             if changed.outputs == graph.outputs:
                 return changed
             graph = changed
-        raise VerificationError(f"rules do not come to rest; fired so far: {dict(self.fired)}")
+        raise self._restless()
 
     def _sweep(self, graph: Graph, table: dict[type[Operation], list[Rule]]) -> Graph:
         uses = count_uses(graph.outputs)
@@ -95,7 +96,7 @@ class Rewriter:
         return graph.transform(change)
 
     def _rewrite(self, node: Node, table: dict[type[Operation], list[Rule]], context: Context) -> Node:
-        while True:
+        for _ in range(self.max_steps):
             for each in table.get(type(node.op), ()):
                 new = each.rewrite(node, context)
                 if new is not None and new is not node:
@@ -104,6 +105,10 @@ class Rewriter:
                     break
             else:
                 return node
+        raise self._restless()
+
+    def _restless(self) -> VerificationError:
+        return VerificationError(f"rules do not come to rest; fired so far: {dict(self.fired)}")
 
 
 def _by_operation(rules: Iterable[Rule]) -> dict[type[Operation], list[Rule]]:

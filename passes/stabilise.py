@@ -6,13 +6,14 @@ forms.  Elementwise chains are looked at through their maps and sums, whatever n
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..ir import Graph, Node, build
-from ..ir.operations import Broadcast, Derivative, Einsum, LinearCombination, Map
+from ..ir.operations import Broadcast, Derivative, Einsum, Extent, LinearCombination, Map
 from ..ir.scalar import (
     Argument,
     Call,
@@ -64,12 +65,20 @@ class Stabilise(Pass):
             new = rebuild(node, operands)
             if node in points:
                 kept[new] = new
-            elementwise = isinstance(new.op, (Map, LinearCombination)) and new not in kept
+            elementwise = new not in kept and (
+                isinstance(new.op, (Map, LinearCombination)) or (isinstance(new.op, Einsum) and _is_elementwise(new.op))
+            )
             if elementwise and all(x.type.dtype.kind == "float" for x in (new, *new.operands)):
                 return _Chain(new, kept).stabilised(fired)
             return new
 
         return graph.transform(change), fired
+
+
+def _is_elementwise(op: Einsum) -> bool:
+    """Whether an einsum is a product along the axes of its result, with nothing summed."""
+    distinct = all(len(set(labels)) == len(labels) for labels in op.inputs)
+    return len(op.inputs) > 1 and distinct and {x for labels in op.inputs for x in labels} == set(op.output)
 
 
 def _points(graph: Graph) -> set[Node]:
@@ -137,6 +146,13 @@ class _Chain:
         if isinstance(op, Map):
             parts = [self._operand(x, labels, axes, depth) for x, labels in zip(node.operands, op.inputs, strict=True)]
             return substitute_arguments(op.expression, parts)
+        if isinstance(op, Einsum) and _is_elementwise(op):
+            place = dict(zip(op.output, axes, strict=True))
+            factors = [
+                self._operand(x, [place[label] for label in labels], None, depth)
+                for x, labels in zip(node.operands, op.inputs, strict=True)
+            ]
+            return functools.reduce(lambda x, y: call("mul", x, y), factors)
         if isinstance(op, LinearCombination) and node.type.dtype.is_inexact:
             terms = [
                 _scaled(c, self._operand(x, labels, axes, depth))
@@ -148,10 +164,12 @@ class _Chain:
             return total
         return self._leaf(node, axes)
 
-    def _operand(self, node: Node, labels: Sequence[int], axes: tuple[int, ...], depth: int) -> Scalar:
+    def _operand(self, node: Node, labels: Sequence[int], axes: tuple[int, ...] | None, depth: int) -> Scalar:
+        """An operand along ``labels``, which count ``axes`` of the result (all of them, where None)."""
+        placed = tuple(labels) if axes is None else tuple(axes[k] for k in labels)
         if node.type.dtype is not self.node.type.dtype:
-            return self._leaf(node, tuple(axes[k] for k in labels))
-        return self._inlined(node, tuple(axes[k] for k in labels), depth + 1)
+            return self._leaf(node, placed)
+        return self._inlined(node, placed, depth + 1)
 
     def _leaf(self, node: Node, axes: tuple[int, ...]) -> Scalar:
         return argument(self.leaves.setdefault((node, axes), len(self.leaves)))
@@ -169,13 +187,14 @@ class _Chain:
         return new[whole]
 
     def _matched(self, part: Call, fired: Counter[str]) -> Scalar:
-        for name, pattern in SCALAR_PATTERNS.items():
-            found = pattern(part)
+        matches = (self._log_of_sum, self._log_of_scaled_sum, self._quotient_by_sum)
+        for name, match in zip(("logsumexp", "scaled_logsumexp", "softmax"), matches, strict=True):
+            found = match(part)
             if found is not None:
                 fired[name] += 1
                 return found
-        for name, match in (("logsumexp", self._log_of_sum), ("softmax", self._quotient_by_sum)):
-            found = match(part)
+        for name, pattern in SCALAR_PATTERNS.items():
+            found = pattern(part)
             if found is not None:
                 fired[name] += 1
                 return found
@@ -187,11 +206,11 @@ class _Chain:
         """``log(Σ exp(e))``."""
         if part.function != "log" or not isinstance(part.arguments[0], Argument):
             return None
-        reduced = self._logsumexp_of(part.arguments[0])
-        return None if reduced is None else self._leaf(reduced[0], reduced[1])
+        found = self._logsumexp_of(part.arguments[0])
+        return None if found is None else self._leaf(*found)
 
-    def _logsumexp_of(self, total: Argument) -> tuple[Node, tuple[int, ...], Node, tuple[int, ...]] | None:
-        """For a leaf ``Σ exp(e)``: the logsumexp of ``e`` and its axes, ``e`` and its axes (-1 where summed)."""
+    def _logsumexp_of(self, total: Argument) -> Leaf | None:
+        """For a leaf ``Σ exp(e)``: the logsumexp of ``e``, and the axes of the result it runs along."""
         (node, axes) = next(leaf for leaf, position in self.leaves.items() if position == total.position)
         if node in self.points or not isinstance(node.op, Einsum) or len(node.operands) != 1:
             return None
@@ -208,36 +227,55 @@ class _Chain:
         kept = [x for x in labels if x in output]
         reduced = build.reduce_node("logsumexp", exponent, gone)
         place = dict(zip(output, axes, strict=True))
-        places = tuple(place.get(x, -1) for x in labels)
-        self.exponents.append((exponent, places))
-        return reduced, tuple(place[x] for x in kept), exponent, places
+        self.exponents.append((exponent, tuple(place.get(x, -1) for x in labels)))
+        return reduced, tuple(place[x] for x in kept)
 
     def _quotient_by_sum(self, part: Call) -> Scalar | None:
-        """``exp(e) / Σ exp(e)``, the sum being of the very same exponentials."""
-        if part.function != "div":
-            return None
-        above, below = part.arguments
-        if not (isinstance(above, Call) and above.function == "exp" and isinstance(below, Argument)):
+        """``exp(a) / Σ exp(e)``, also as a product with the reciprocal, is ``exp(a − logsumexp(e))``."""
+        above, below = _quotient(part)
+        exponent = None if above is None else _inside(above, "exp")
+        if exponent is None or not isinstance(below, Argument):
             return None
         found = self._logsumexp_of(below)
-        if found is None:
-            return None
-        reduced, axes, exponent, places = found
-        if not self._same_up_to_summed(above.arguments[0], exponent, places):
-            return None
-        return call("exp", call("sub", above.arguments[0], self._leaf(reduced, axes)))
+        return None if found is None else call("exp", call("sub", exponent, self._leaf(*found)))
 
-    def _same_up_to_summed(self, scalar: Scalar, exponent: Node, places: tuple[int, ...]) -> bool:
-        """Whether ``scalar`` is ``exponent`` with the summed axes running along some axes of the result."""
-        axes = self._filled(places)
-        if axes is None:
-            return False
-        other = _Chain(self.node, self.points, self.leaves)
-        before = len(self.leaves)
-        same = other._inlined(exponent, axes, 1) is scalar
-        for leaf in [leaf for leaf, position in self.leaves.items() if position >= before]:
-            del self.leaves[leaf]
-        return same
+    def _log_of_scaled_sum(self, part: Call) -> Scalar | None:
+        """``log(c·Σ exp(e))``, ``log(Σ exp(e) / n)`` and ``log(1 + Σ exp(e))``."""
+        if part.function != "log" or not isinstance(part.arguments[0], Call):
+            return None
+        inner = part.arguments[0]
+        one_more = _one_plus(inner)
+        if isinstance(one_more, Argument):
+            found = self._logsumexp_of(one_more)
+            return None if found is None else call("softplus", self._leaf(*found))
+        if inner.function not in ("mul", "div"):
+            return None
+        total, factor = inner.arguments
+        if isinstance(factor, Argument) and inner.function == "mul" and isinstance(total, Literal):
+            total, factor = factor, total
+        positive = isinstance(factor, Literal) and not isinstance(factor.value, complex) and factor.value > 0
+        counted = isinstance(factor, Argument) and inner.function == "div" and self._is_extent(factor)
+        if not isinstance(total, Argument) or not (positive or counted):
+            return None
+        found = self._logsumexp_of(total)
+        sign = "add" if inner.function == "mul" else "sub"
+        return None if found is None else call(sign, self._leaf(*found), call("log", factor))
+
+    def _is_extent(self, factor: Argument) -> bool:
+        return any(k == factor.position and isinstance(node.op, Extent) for (node, _), k in self.leaves.items())
+
+
+def _quotient(part: Call) -> tuple[Scalar | None, Scalar | None]:
+    """Numerator and denominator, of a division or a product with a reciprocal."""
+    if part.function == "div":
+        return part.arguments[0], part.arguments[1]
+    if part.function == "mul":
+        for x, y in (part.arguments, part.arguments[::-1]):
+            if isinstance(y, Call) and y.function == "reciprocal":
+                return x, y.arguments[0]
+            if isinstance(y, Call) and y.function == "div" and _is_one(y.arguments[0]):
+                return x, y.arguments[1]
+    return None, None
 
 
 def _scaled(coefficient: Number, x: Scalar) -> Scalar:
@@ -314,6 +352,25 @@ def _log_sigmoid(part: Call) -> Scalar | None:
     return None if inner is None else call("neg", call("softplus", _negated(inner)))
 
 
+def _log_of_rest(part: Call) -> Scalar | None:
+    """``log(1 - sigmoid(e))``."""
+    inner = part.arguments[0] if part.function == "log" else None
+    if isinstance(inner, Call) and inner.function == "sub" and _is_one(inner.arguments[0]):
+        exponent = _inside(inner.arguments[1], "sigmoid")
+        return None if exponent is None else call("neg", call("softplus", exponent))
+    return None
+
+
+def _logaddexp(part: Call) -> Scalar | None:
+    """``log(exp(a) + exp(b))``."""
+    inner = part.arguments[0] if part.function == "log" else None
+    if isinstance(inner, Call) and inner.function == "add":
+        first, second = (_inside(x, "exp") for x in inner.arguments)
+        if first is not None and second is not None:
+            return call("logaddexp", first, second)
+    return None
+
+
 def _log_of_exp(part: Call) -> Scalar | None:
     """``log(exp(e))``, which is ``e`` for real values."""
     return _inside(part.arguments[0], "exp") if part.function == "log" else None
@@ -339,6 +396,8 @@ SCALAR_PATTERNS: dict[str, Callable[[Call], Scalar | None]] = {
     "softplus": _softplus,
     "sigmoid": _sigmoid,
     "log_sigmoid": _log_sigmoid,
+    "log_of_rest": _log_of_rest,
+    "logaddexp": _logaddexp,
     "log_of_exp": _log_of_exp,
     "expm1": _expm1,
     "log1p": _log1p,

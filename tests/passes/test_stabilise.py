@@ -23,6 +23,12 @@ FORMS: dict[str, tuple[Build, Callable[[np.ndarray], np.ndarray]]] = {
     "sigmoid": (lambda x: 1 / (1 + exp(-x)), scipy.special.expit),
     "sigmoid by quotient": (lambda x: exp(x) / (1 + exp(x)), scipy.special.expit),
     "log-sigmoid": (lambda x: log(1 / (1 + exp(-x))), scipy.special.log_expit),
+    "product with a reciprocal": (lambda x: exp(x) * (1 / exp(x).sum()), scipy.special.softmax),
+    "one entry of log-softmax": (lambda x: log(exp(x[1]) / exp(x).sum()), lambda x: scipy.special.log_softmax(x)[1]),
+    "log of a mean": (lambda x: log(exp(x).mean()), lambda x: scipy.special.logsumexp(x) - np.log(x.size)),
+    "log of one and a sum": (lambda x: log(1 + exp(x).sum()), lambda x: np.logaddexp(0, scipy.special.logsumexp(x))),
+    "log of two exponentials": (lambda x: log(exp(x[0]) + exp(x[1])), lambda x: np.logaddexp(x[0], x[1])),
+    "log of the rest": (lambda x: log(1 - otus.sigmoid(x)), lambda x: -np.logaddexp(x, 0)),
     "scaled softmax": (lambda x: exp(3 * x - 1) / exp(3 * x - 1).sum(), lambda x: scipy.special.softmax(3 * x - 1)),
 }
 LARGE = {"float64": 1e4, "float32": 200.0}
@@ -57,6 +63,12 @@ def test_derivatives_at_large_arguments_are_those_of_the_stable_function(name: s
         "sigmoid by quotient": jax.nn.sigmoid,
         "log-sigmoid": jax.nn.log_sigmoid,
         "scaled softmax": lambda x: jax.nn.softmax(3 * x - 1),
+        "product with a reciprocal": jax.nn.softmax,
+        "one entry of log-softmax": lambda x: jax.nn.log_softmax(x)[1],
+        "log of a mean": lambda x: jax.nn.logsumexp(x) - np.log(4),
+        "log of one and a sum": lambda x: jax.nn.softplus(jax.nn.logsumexp(x)),
+        "log of two exponentials": lambda x: jax.numpy.logaddexp(x[0], x[1]),
+        "log of the rest": lambda x: -jax.nn.softplus(x),
     }[name]
     x = otus.tensor("x", (4,))
     loss = (FORMS[name][0](x) * np.array([1.0, 2.0, 3.0, 4.0])).sum()
