@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autodiff.against_jax import expressions, same, same_gradient, same_jacobian, values_of
+from against_jax import expressions, same, same_gradient, same_jacobian, values_of
 from function_cases import JAX, OTUS
 from oracles import jax
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autodiff.against_jax import expressions, same, values_of
+from against_jax import expressions, same, values_of
 from evaluation import assert_close, run
 from function_cases import JAX, OTUS
 from oracles import jax
