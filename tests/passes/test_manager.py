@@ -66,8 +66,8 @@ KNOWN = {each.name: each for each in (Count, Break, Forge)}
         "count",
         "count,count",
         "count{limit=7}",
-        "count{limit=-1, careful=true, mode=slow}",
-        "break,count{careful=true}",
+        "count{limit=-1, careful=True, mode=slow}",
+        "break,count{careful=True}",
     ],
 )
 def test_text_reads_back(text: str) -> None:

@@ -159,7 +159,7 @@ def reduction(draw: Drawing) -> Choice:
     assert x is not None
     rank = len(draw.shapes[x])
     axis = None if draw.chance(0.2) else tuple(draw.subset(range(rank)))
-    return (x,), {"kind": draw.one(REDUCTIONS), "axis": axis, "keepdims": draw.chance(0.4)}
+    return (x,), {"kind": draw.one(REDUCTIONS), "axis": axis, "keepdims": draw.chance(0.4) and len(draw.shapes[x]) > 0}
 
 
 REDUCTIONS = ("sum", "prod", "mean", "var", "max", "min", "logsumexp")
