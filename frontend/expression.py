@@ -226,7 +226,9 @@ class Expression:
 
     def transpose(self, *axes: Any) -> Expression:
         """Axes in the given order, reversed by default."""
-        return _shaping.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+        if len(axes) == 1 and not hasattr(axes[0], "__index__"):
+            return _shaping.transpose(self, axes[0])
+        return _shaping.transpose(self, axes or None)
 
     def conj(self) -> Expression:
         """The complex conjugate; the expression itself where it is real."""
