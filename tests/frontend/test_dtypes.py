@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluation import BACKENDS, run
-from function_cases import BINARY, COMPARISONS, NUMPY, OTUS, UNARY
+from function_cases import BINARY, COMPARISONS, FLAT, NUMPY, OTUS, UNARY
 
 import otus
 
