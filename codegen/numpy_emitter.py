@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from ..ir import Node
 from ..ir.operations import Constant
@@ -18,20 +19,23 @@ _LISTED_ELEMENTS = 64
 _HEX_LINE = 96
 
 
-def emit_numpy(program: Program, name: str | None = None, description: str = "") -> Emitted:
+def emit_numpy(
+    program: Program, name: str | None = None, description: str = "", formulas: Sequence[str] = ()
+) -> Emitted:
     """The module that runs ``program`` with NumPy alone.
 
     It has one public function.  Its parameters are the inputs in order; it returns the outputs in order
     (a tuple where there are several) as fresh arrays, 0-dimensional ones for scalars.  Every statement
-    stands under its line of IR.
+    stands under its line of IR.  ``description`` heads the module, and ``formulas`` say in its function's
+    docstring what is computed.
     """
-    return _Emitter(program, name or program.name, description).emit()
+    return _Emitter(program, name or program.name, description, formulas).emit()
 
 
 class _Emitter:
-    def __init__(self, program: Program, name: str, description: str) -> None:
+    def __init__(self, program: Program, name: str, description: str, formulas: Sequence[str]) -> None:
         names = Names(["np", *HELPER_NAMES])
-        self.program, self.description = program, description
+        self.program, self.description, self.formulas = program, description, formulas
         self.function = names.identifier(name)
         self.types = program.buffer_map()
         inputs = {each: names.identifier(each) for each in program.inputs}
@@ -71,6 +75,8 @@ class _Emitter:
         lines += ["", "Returns", "-------"]
         named = zip(self.program.outputs, self.program.output_names, strict=True)
         lines += [self._described(name, label) for name, label in named]
+        if self.formulas:
+            lines += ["", "Notes", "-----", *(docstring_line(text) for text in self.formulas)]
         return [*lines, '"""']
 
     def _described(self, buffer_name: str, name: str) -> str:

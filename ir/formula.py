@@ -7,6 +7,7 @@ a line of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -153,7 +154,7 @@ class _Writer:
             case ops.Iota():
                 return indices[0], _ATOM
             case ops.Extent(size=size):
-                return str(size), _ATOM
+                return _size(size), _ATOM
             case ops.Einsum():
                 return self._einsum(node, indices)
             case ops.LinearCombination():
@@ -302,7 +303,13 @@ def _affine(start: Size, step: int, index: str) -> str:
     text = index if step == 1 else f"{step}{index}" if step != -1 else f"-{index}"
     if start == 0:
         return text
-    return f"{start}{text}" if text.startswith("-") else f"{text}+{start}"
+    begin = _size(start)
+    return f"{begin}{text}" if text.startswith("-") else f"{text}+{begin}"
+
+
+def _size(size: Size) -> str:
+    """A size as text; ``|n|`` is the size of the dim whose index is ``n``."""
+    return re.sub(r"[^\W\d]\w*(?!\w*\()", lambda name: f"|{name[0]}|", str(size))
 
 
 def _number(value: Number) -> str:

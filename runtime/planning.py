@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..codegen import Emitted, emit_numpy
-from ..ir import Graph, Node, UnsupportedError, specialise
+from ..ir import Graph, Node, UnsupportedError, formula, specialise
 from ..ir.operations import Input
 from ..ir.program import Program
 from ..ir.specialise import free_symbols
@@ -20,6 +20,7 @@ from .memory import check_memory_limit
 from .reference import evaluate
 
 _KEPT_PLANS = 256
+_READABLE_NODES = 40
 
 Runner = Callable[..., Sequence[Any]]
 
@@ -111,12 +112,20 @@ class Planner:
         whole = (*self._staged_report, *report)
         return self._reference(graph, whole) if request.backend == "reference" else self._numpy(graph, whole, sizes)
 
+    def _formulas(self) -> list[str]:
+        """What each output is, in index notation, where the whole is small enough to read."""
+        if len(self._staged.nodes()) > _READABLE_NODES:
+            return []
+        named = zip(self._staged.outputs, self._staged.names, strict=True)
+        lines = [text for node, name in named for text in formula.formula(node, name).splitlines()]
+        return lines if len(self._staged.outputs) == 1 or not any(x.startswith("t0") for x in lines) else []
+
     def _numpy(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         known = self._by_program.get(program)
         if known is not None:
             return known
-        emitted = emit_numpy(program, description=self._request.description)
+        emitted = emit_numpy(program, description=self._request.description, formulas=self._formulas())
         function = load_function(emitted)
 
         def run(*arrays: Any) -> Sequence[Any]:
