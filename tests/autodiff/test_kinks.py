@@ -75,6 +75,9 @@ FIRST: dict[str, tuple[Any, ...]] = {
     "gelu at 0": (lambda xp, x: xp.gelu(x).sum(), [0.0, 1.0]),
     "trace of a product": (lambda xp, x: xp.trace(x @ x), [[1.0, 2.0], [3.0, 4.0]]),
     "diagonal of outer": (lambda xp, x: xp.diag(xp.outer(x, x)).sum(), [1.0, 2.0]),
+    "norm of what cholesky leaves 0": (
+        lambda xp, x: xp.norm(xp.cholesky(x), axis=0).sum(), [[[2.0, 0.5], [0.5, 3.0]], [[1.0, -0.5], [-0.5, 2.0]]]
+    ),
     "reciprocal": (lambda xp, x: xp.reciprocal(x).sum(), [0.5, -2.0]),
     "division by a number": (lambda xp, x: (x / 7).sum(), [0.5, -2.0]),
     "var": (lambda xp, x: xp.var(x), [1.0, 2.0, 4.0]),
