@@ -99,7 +99,7 @@ def as_dtype(value: Any) -> DType:
     name = value if isinstance(value, str) else None
     try:
         return DType(name if name in _ROWS else np.dtype(value).name)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, SyntaxError):  # NumPy evaluates what looks like a record type, such as '064'
         hint = nearest(str(value), _ROWS) or f"; known types are {', '.join(_ROWS)}"
         raise DTypeError(f"unknown dtype {value!r}{hint}") from None
 
