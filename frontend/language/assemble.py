@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...ir import Dim, DType, Node, Size, build, make, promote
@@ -12,9 +13,10 @@ from ..broadcasting import as_nodes, result_dtype
 from ..einsum import contract
 from ..expression import Expression, as_expression
 from .arithmetic import checked_number, combine
+from .bounds import is_never_negative
 from .calls import call_function, guarded
 from .diagnostics import LanguageError, Span
-from .ranges import Range, infer_ranges
+from .ranges import Range, infer_ranges, positions
 from .terms import (
     AccessTerm,
     Affine,
@@ -120,22 +122,34 @@ class _Assembly:
         node = build.reshape(build.slice_node(term.tensor.node, starts, sizes, steps), shape)
         for axis in reversed(range(len(labels))):
             if isinstance(labels[axis], Affine):
-                positions, over = self._affine_value(labels[axis])
-                node = make(Take(axis), node, positions.node)
+                subscript = labels[axis]
+                first = self._first_position(subscript)
+                places, over = self._affine_value(replace(subscript, constant=subscript.constant - first))
+                node = make(Take(axis), node, places.node)
                 labels[axis : axis + 1] = over
         unique = tuple(dict.fromkeys(labels))
         self.undiagonal[id(term)] = (Expression.of(node), tuple(labels))
         return Expression.of(contract([node], [labels], unique)), unique
 
     def _strided(self, subscript: Affine, extent: Size, term: AccessTerm, axis: int) -> tuple[Size, Size, int]:
-        """Start, count and step along one axis; all of it where the subscript has several indices."""
+        """Start, count and step along one axis; all that is reached where the subscript has several indices."""
         if not subscript.coefficients:
             return _fixed_position(subscript.constant, extent, term, axis), 1, 1
         if len(subscript.coefficients) > 1:
-            return 0, extent, 1
+            first = self._first_position(subscript)
+            return first, extent - first, 1
         ((index, coefficient),) = subscript.coefficients
         span = self.ranges[index]
         return subscript.constant + coefficient * span.start, span.size, coefficient
+
+    def _first_position(self, subscript: Affine) -> Size:
+        """Where the part of an axis that a subscript of several indices reads must start.
+
+        A gather counts negative positions from the end.  A subscript that cannot be shown to stay at 0 or
+        above reads a slice instead, which raises when the function is called with sizes that do not fit.
+        """
+        low, _ = positions(subscript, self.ranges)
+        return 0 if is_never_negative(low) else low
 
     def _delta(self, term: DeltaTerm) -> Aligned:
         first, second = (x.plain for x in term.subscripts)

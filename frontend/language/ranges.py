@@ -1,18 +1,20 @@
 """The range of every index: where it starts and how many values it takes.
 
-An index that stands alone on an axis ranges over it, and every such axis must have the same size.
-Index arithmetic (``x[i+k]``, ``x[2*i]``) asks less: a range that a ``dim`` statement declares is
-checked against the axis, and any other is the largest that stays inside every axis it reaches.
-With ``x[i-1]`` alone, ``i`` starts at 1.
+An index that stands alone on an axis ranges over it, and every such axis must have the same size: that
+of the declared dim of the same name, where there is one.  Index arithmetic (``x[i+k]``, ``x[2*i]``)
+asks less: a range that a ``dim`` statement declares is checked against the axis, and any other is the
+largest that stays inside every axis it reaches.  In ``sum[i](x[i-1])``, ``i`` starts at 1; an index of
+the left-hand side must start at 0, since it counts the elements of the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...ir import Size
 from ...ir.dims import ceil_divide, floor_divide, maximum, minimum
+from .bounds import without_bound
 from .diagnostics import LanguageError, Span
 from .terms import AccessTerm, Affine, AnyTerm, DeltaTerm, Index, PositionTerm, ReduceTerm
 
@@ -55,14 +57,16 @@ class _Inference:
         self._reaches = [reach for term in accesses for reach in _reaches(term)]
         self._note_uses(order)
         moving = {index for reach in self._reaches for index, _ in reach.subscript.coefficients}
-        self._plain_axes(accesses, moving)
         for index in self._uses:
             self._declare(index)
+        self._plain_axes(accesses, moving)
         self._shrink([x for x in self._reaches if len(x.subscript.coefficients) == 1])
         self._solve([x for x in self._reaches if len(x.subscript.coefficients) > 1])
         self._link_deltas()
         for index, span in self._uses.items():
             self._finish(index, span)
+        for index in sorted(kept, key=lambda each: each not in moving):
+            self._check_start(index)
 
     def _note_uses(self, order: list[AnyTerm]) -> None:
         for term in order:
@@ -80,6 +84,12 @@ class _Inference:
                 if first is not None and second is not None:
                     self._deltas.append((first, second))
 
+    def _declare(self, index: Index) -> None:
+        """An index with the name of a declared dim ranges over that dim."""
+        if index.declared is not None and index.size is not None:
+            self.ranges[index] = Range(0, index.size)
+            self._fixed.add(index)
+
     def _plain_axes(self, accesses: list[AccessTerm], moving: set[Index]) -> None:
         """Indices alone on an axis range over it."""
         origins: dict[Index, tuple[AccessTerm, int]] = {}
@@ -91,6 +101,8 @@ class _Inference:
                 known = self.ranges.get(index)
                 if known is None:
                     self.ranges[index], origins[index] = Range(0, size), (term, axis)
+                elif index in self._fixed:
+                    self._check_declared(index, term, axis, index in moving)
                 elif index in moving:
                     self.ranges[index] = Range(0, minimum(known.stop, size))
                 elif known.stop != size:
@@ -103,11 +115,23 @@ class _Inference:
                         "indices of one name in a product range over axes of one size",
                     )
 
-    def _declare(self, index: Index) -> None:
-        known = self.ranges.get(index)
-        if index.declared and index.size is not None and (known is None or known.stop == index.size):
-            self.ranges[index] = Range(0, index.size)
-            self._fixed.add(index)
+    def _check_declared(self, index: Index, term: AccessTerm, axis: int, moves: bool) -> None:
+        """Raise where an axis has not the size of the dim that its index is named after.
+
+        An index that moves along some axis need only stay inside the others.
+        """
+        size = term.tensor.shape[axis]
+        if moves:
+            self._check(_reach(term, axis))
+        elif index.size != size:
+            assert index.declared is not None
+            another = "another dim" if index.size == index.name else f"a dim of size {index.size}"
+            raise LanguageError.at(
+                term.places[axis],
+                f"axis {axis} of {term.label} has size {size}, but its index {index.name!r} is {another} "
+                f"({_where(index.declared, term.span)})",
+                f"use a letter that is no dim here, or declare the axis as {index.name!r}",
+            )
 
     def _shrink(self, reaches: list[_Reach]) -> None:
         """Keep subscripts of one index inside their axes."""
@@ -180,12 +204,7 @@ class _Inference:
 
     def _check(self, reach: _Reach) -> None:
         """Raise where a subscript certainly leaves its axis."""
-        low: Size = reach.subscript.constant
-        high: Size = reach.subscript.constant
-        for index, coefficient in reach.subscript.coefficients:
-            known = self.ranges[index]
-            ends = (coefficient * known.start, coefficient * (known.stop - 1))
-            low, high = (low + ends[0], high + ends[1]) if coefficient > 0 else (low + ends[1], high + ends[0])
+        low, high = positions(reach.subscript, self.ranges)
         beyond = high - reach.extent
         outside = low if isinstance(low, int) and low < 0 else high
         if (isinstance(low, int) and low < 0) or (isinstance(beyond, int) and beyond >= 0):
@@ -213,11 +232,48 @@ class _Inference:
             )  # fmt: skip
         self.ranges[index] = Range(0, index.size)
 
+    def _check_start(self, index: Index) -> None:
+        """Raise where an index of the left-hand side does not start at 0, as the axis of the result does.
+
+        In ``y[i] = x[4-i]`` the index starts at 0 if the axis has five elements: the call checks that.
+        """
+        start = without_bound(self.ranges[index].start)
+        if isinstance(start, int) and start == 0:
+            return
+        reaches = [x for x in self._reaches if index in dict(x.subscript.coefficients)]
+        if not isinstance(start, int) and all(dict(x.subscript.coefficients)[index] < 0 for x in reaches):
+            self.ranges[index] = Range(0, self.ranges[index].stop)
+            return
+        reason = f" to keep {reaches[0].text} inside its axis" if reaches else ""
+        raise LanguageError.at(
+            reaches[0].span if reaches else self._uses[index],
+            f"index {index.name!r} starts at {start}{reason}, but the axis {index.name!r} of the result starts at 0",
+            f"write {index.name}+{start} in place of {index.name} everywhere on the right",
+        )
+
+
+def positions(subscript: Affine, ranges: Mapping[Index, Range]) -> tuple[Size, Size]:
+    """The least and the greatest position that a subscript reaches."""
+    low: Size = subscript.constant
+    high: Size = subscript.constant
+    for index, coefficient in subscript.coefficients:
+        ends = (coefficient * ranges[index].start, coefficient * (ranges[index].stop - 1))
+        low, high = (low + ends[0], high + ends[1]) if coefficient > 0 else (low + ends[1], high + ends[0])
+    return low, high
+
 
 def _reaches(term: AccessTerm) -> list[_Reach]:
     found = []
     for axis, subscript in enumerate(term.subscripts):
         if subscript.coefficients and subscript.plain is None:
-            text = " ".join(term.span.text.split())
-            found.append(_Reach(subscript, term.tensor.shape[axis], term.places[axis], text))
+            found.append(_reach(term, axis))
     return found
+
+
+def _reach(term: AccessTerm, axis: int) -> _Reach:
+    text = " ".join(term.span.text.split())
+    return _Reach(term.subscripts[axis], term.tensor.shape[axis], term.places[axis], text)
+
+
+def _where(place: Span, seen_from: Span) -> str:
+    return f"line {place.line}" if place.source is seen_from.source else str(place)

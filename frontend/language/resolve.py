@@ -68,8 +68,11 @@ class Resolver:
 
     def index(self, name: str, span: Span) -> Index:
         """A new index of that name, with the size of the dim of that name."""
-        entry = self.frame.scope.dims.get(name)
-        return Index(name, span, entry.size if entry else None, entry is not None and entry.declared)
+        scope = self.frame.scope
+        entry = scope.dims.get(name)
+        if entry is None:
+            return Index(name, span)
+        return Index(name, span, entry.size, scope.dim_places[name] if entry.declared else None)
 
     def term(self, expression: Syntax, environment: Environment, bracket: bool = False) -> AnyTerm:
         """The term of an expression; names bound around it are in ``environment``."""

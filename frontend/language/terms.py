@@ -19,13 +19,13 @@ from .diagnostics import Span
 class Index:
     """An index: its name, where it was bound, and the size that a ``dim`` gives it (or None).
 
-    ``declared`` means that a ``dim`` statement fixes the range; otherwise ``size`` is a last resort.
+    ``declared`` is where a ``dim`` statement fixes the range; without one, ``size`` is a last resort.
     """
 
     name: str
     span: Span
     size: Size | None = None
-    declared: bool = False
+    declared: Span | None = None
 
 
 @dataclass(frozen=True)

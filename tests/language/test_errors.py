@@ -68,6 +68,41 @@ p.otus:3:10: x[n+1] reaches position 5, outside its axis of size 5
 p.otus:3:10: no value of 'i' keeps x[i+7] inside its axis of size 5
     3 | y[i] = x[i+7]
       |          ^^^""",
+    "dim t = 3\ns = A[i,t] * A[i,t] + x[t] * x[t]": """\
+p.otus:4:25: axis 0 of x has size 5, but its index 't' is a dim of size 3 (line 3)
+    4 | s = A[i,t] * A[i,t] + x[t] * x[t]
+      |                         ^
+  hint: use a letter that is no dim here, or declare the axis as 't'""",
+    "y[m] = x[m]": """\
+p.otus:3:10: axis 0 of x has size 5, but its index 'm' is another dim (line 1)
+    3 | y[m] = x[m]
+      |          ^
+  hint: use a letter that is no dim here, or declare the axis as 'm'""",
+    "dim t = 2\ny[t] = x[t] - x[t+4]": """\
+p.otus:4:17: x[t+4] reaches position 5, outside its axis of size 5
+    4 | y[t] = x[t] - x[t+4]
+      |                 ^^^
+  hint: 't' is a dim; the range of an index that is no dim is inferred""",
+    "dim t = 6\ny[t] = x[t] - x[t-0]": """\
+p.otus:4:10: axis 0 of x has size 5, but its index 't' is a dim of size 6 (line 3)
+    4 | y[t] = x[t] - x[t-0]
+      |          ^
+  hint: use a letter that is no dim here, or declare the axis as 't'""",
+    "y[i] = x[i] - x[i-1]": """\
+p.otus:3:17: index 'i' starts at 1 to keep x[i-1] inside its axis, but the axis 'i' of the result starts at 0
+    3 | y[i] = x[i] - x[i-1]
+      |                 ^^^
+  hint: write i+1 in place of i everywhere on the right""",
+    "tensor v[p], w[q]\ny[i] = v[i-k] * w[k]": """\
+p.otus:4:10: index 'i' starts at q-1 to keep v[i-k] inside its axis, but the axis 'i' of the result starts at 0
+    4 | y[i] = v[i-k] * w[k]
+      |          ^^^
+  hint: write i+q-1 in place of i everywhere on the right""",
+    "y[j,i] = delta[i,j] * (x[i-1] + x[i])": """\
+p.otus:3:26: index 'i' starts at 1 to keep x[i-1] inside its axis, but the axis 'i' of the result starts at 0
+    3 | y[j,i] = delta[i,j] * (x[i-1] + x[i])
+      |                          ^^^
+  hint: write i+1 in place of i everywhere on the right""",
     "y = x[i+k] * x[i+k]": """\
 p.otus:3:7: the ranges of 'i' and 'k' cannot both be inferred from x[i+k]
     3 | y = x[i+k] * x[i+k]

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import otus
 from otus.frontend.language import LanguageError, parse
+from otus.ir import ShapeError
 from otus.runtime.reference import evaluate
 
 N, M, P = 4, 5, 3
@@ -100,20 +102,25 @@ CASES: dict[str, Any] = {
     "y = sum[i](x[i]) / m": x.mean(),
     # accesses with arithmetic
     "y[i] = x[i+1] - x[i]": np.diff(x),
-    "y[i] = x[i+1] - 2 * x[i] + x[i-1]": np.diff(x, 2),
-    "y[i] = x[i-1]": x,
+    "y[i] = x[i+2] - 2 * x[i+1] + x[i]": np.diff(x, 2),
+    "y = sum[i]((x[i+1] - 2 * x[i] + x[i-1]) ^ 2)": (np.diff(x, 2) ** 2).sum(),
+    "y = x[i] * z[i-1]": x[1:] @ z[:-1],
     "y[i] = x[2*i]": x[::2],
     "y[i] = x[2*i+1]": x[1::2],
     "y[i] = x[4-i]": x[::-1],
     "y[i] = x[m-1-i]": x[::-1],
     "y[i] = A[0,i] + A[-1,i]": A[0] + A[-1],
     "y[i] = x[i+k] * w[k]": np.correlate(x, w),
-    "y[i] = x[i-k] * w[k]": np.convolve(x, w, "valid"),
+    "y[i] = x[i+p-1-k] * w[k]": np.convolve(x, w, "valid"),
+    "y = sum[i](x[i-k] * w[k])": np.convolve(x, w, "valid").sum(),
     "y[i,k] = x[i+k] * w[k]": np.lib.stride_tricks.sliding_window_view(x, P) * w,
     "y = sum[i](abs(x[i+1] - x[i]))": np.abs(np.diff(x)).sum(),
     "y = x[i+1] * z[i]": x[1:] @ z[:-1],
     "y[i] = S[i,i+1]": np.diag(S, 1),
     "dim t = 2\ny[t] = x[t+1]": x[1:3],
+    "dim t = 2\ny[t] = x[t+1] - x[t]": x[1:3] - x[:2],
+    "dim t = 2\ny[t] = x[t+k] * w[k]": np.correlate(x, w)[:2],
+    "dim t = 2\ny[t] = x[4-t]": x[:2:-1],
     # functions
     "def f(v) = v * v + 1\ny[i] = f(q[i])": q * q + 1,
     "def f(v) = v * v\ny = f(A)": A * A,
@@ -153,6 +160,29 @@ def test_left_over_indices_are_not_guessed_at(text: str) -> None:
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.hint is not None
     assert LEFT_OVER[text] in diagnostic.hint
+
+
+OUTSIDE = {
+    "dim t = 5\ny[t] = x[t+1]": "slice: position 5 is outside axis 0 of size 5",
+    "dim t = 5\ny[t] = x[t+1] - x[t]": "slice: position 5 is outside axis 0 of size 5",
+    "dim t = 4\ny[t] = x[t-k] * w[k]": "slice: position -2 is outside axis 0 of size 5",
+    "y[i] = x[6-i]": "slice: position 6 is outside axis 0 of size 5",
+    "y[i] = q[i] * x[i-k] * w[k]": "slice: position -2 is outside axis 0 of size 5",
+}
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_a_read_outside_an_axis_of_symbolic_size_is_an_error_of_the_call(text: str) -> None:
+    """A gather counts negative positions from the end, so they must not reach one."""
+    f = otus.compile(parse(HEADER + text)["y"])
+    with pytest.raises(ShapeError, match=OUTSIDE[text]):
+        f(**{name: DATA[name] for name in f.inputs})
+
+
+def test_a_read_outside_an_axis_is_an_error_of_the_gather() -> None:
+    f = otus.compile(parse(HEADER + "dim t = 4\ny[t] = x[t+k] * w[k]")["y"])
+    with pytest.raises(otus.OtusError, match="index 5 is out of bounds for axis 0 with size 5"):
+        f(x=x, w=w)
 
 
 def test_the_same_letter_in_two_terms_may_have_two_sizes() -> None:
