@@ -13,46 +13,14 @@ import numpy.typing as npt
 
 from . import ir
 from .frontend import Expression, derivatives
-from .ir import Graph, Node, OtusError, VerificationError
-from .ir.operations import Input, ScatterAdd, Take
-from .ir.specialise import free_symbols
-from .passes import DEFAULT_PIPELINE, Checker, innermost_requests, parse_pipeline
+from .ir import Graph, Node, OtusError
+from .ir.operations import Input
+from .passes import DEFAULT_PIPELINE, Checker, parse_pipeline
+from .passes.manager import Application
+from .runtime.random_data import choose_sizes, random_inputs
 from .runtime.settings import settings
 
 Array = npt.NDArray[Any]
-_DEFAULT_SIZES = (3, 4, 5, 2)
-
-
-def choose_sizes(nodes: Sequence[Node], dims: Mapping[str, int] | None = None) -> dict[str, int]:
-    """A small size for every dim, those of ``dims`` first; different dims mostly differ."""
-    names = sorted(free_symbols(nodes))
-    chosen = {name: _DEFAULT_SIZES[k % len(_DEFAULT_SIZES)] for k, name in enumerate(names)}
-    return {**chosen, **(dims or {})}
-
-
-def random_inputs(nodes: Sequence[Node], sizes: Mapping[str, int], seed: int = 0) -> dict[str, Array]:
-    """Random data for every input, with the facts that its type states."""
-    from .runtime.random_data import random_array
-
-    generator = np.random.default_rng(seed)
-    found = {}
-    for node in ir.inputs_of(nodes):
-        assert isinstance(node.op, Input)
-        found[node.op.label] = random_array(node.type, sizes, generator)
-    for label, extent in _index_extents(nodes, sizes).items():
-        found[label] = found[label] % max(extent, 1)
-    return found
-
-
-def _index_extents(nodes: Sequence[Node], sizes: Mapping[str, int]) -> dict[str, int]:
-    """For each input that indexes an axis, the smallest size of such an axis."""
-    extents: dict[str, int] = {}
-    for node in ir.topological(nodes):
-        if isinstance(node.op, (Take, ScatterAdd)) and isinstance(node.operands[1].op, Input):
-            label = node.operands[1].op.label
-            extent = ir.dims.evaluate(node.operands[0].type.shape[node.op.axis], sizes)
-            extents[label] = min(extent, extents.get(label, extent))
-    return extents
 
 
 def value_checker(enabled: bool | None = None) -> Checker | None:
@@ -60,24 +28,11 @@ def value_checker(enabled: bool | None = None) -> Checker | None:
     return compare_values if (settings().check if enabled is None else enabled) else None
 
 
-def compare_values(name: str, before: Graph, after: Graph) -> None:
-    """Raise ``VerificationError`` naming the pass where a value changed on random data.
+def compare_values(application: Application) -> None:
+    """Raise ``VerificationError`` naming the pass, the rule and the node where a value changed on random data."""
+    from .runtime.validation import validate
 
-    Graphs that still hold derivative requests have no value, and are not compared.
-    """
-    from .runtime.reference import evaluate
-
-    if innermost_requests(before):
-        return
-    sizes = choose_sizes([*before.outputs, *after.outputs])
-    data = random_inputs(before.outputs, sizes)
-    old = evaluate(before.outputs, data, sizes)
-    new = evaluate(after.outputs, data, sizes)
-    for label, x, y in zip(before.names, old, new, strict=True):
-        error = relative_error(y, x)
-        tolerance = 1e-8 if x.dtype.itemsize >= 8 or x.dtype.kind not in "fc" else 1e-3
-        if not error <= tolerance:
-            raise VerificationError(f"pass {name} changed output {label}: relative error {error:.3g} on random data")
+    validate(application)
 
 
 def relative_error(value: Array, expected: Array) -> float:

@@ -97,7 +97,7 @@ def _merged(node: Node, position: int, inner: Node) -> Node:
     return build.contract(operands, inputs, node.op.output)
 
 
-@rule(Einsum)
+@rule(Einsum, status=Status.REASSOCIATES)
 def drop_broadcast(node: Node, context: Context) -> Node | None:
     """einsum("ij,ij->ij", a, broadcast(b)) -> einsum("ij,i->ij", a, b)."""
     assert isinstance(node.op, Einsum)
@@ -109,7 +109,7 @@ def drop_broadcast(node: Node, context: Context) -> Node | None:
     return None
 
 
-@rule(Einsum)
+@rule(Einsum, status=Status.REASSOCIATES)
 def eliminate_delta(node: Node, context: Context) -> Node | None:
     """einsum("ij,jk->ik", a, delta) -> einsum("ij->ij", a): a summed index of a delta is the other one."""
     assert isinstance(node.op, Einsum)
@@ -189,7 +189,7 @@ def sum_to_one(node: Node, context: Context) -> Node | None:
     return None
 
 
-@rule(Einsum)
+@rule(Einsum, status=Status.REASSOCIATES)
 def symmetric_axes(node: Node, context: Context) -> Node | None:
     """einsum("ij->ji", h) -> h, where h is declared symmetric: its indices stand in one order."""
     assert isinstance(node.op, Einsum)

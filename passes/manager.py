@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from ..ir import Cost, Graph, ParseError, cost, dump, verify
 from ..ir.errors import nearest
+from .rewrite import Firing, recorded_firings
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,18 @@ class PassRecord:
         return graph_text(self.after)
 
 
+@dataclass(frozen=True)
+class Application:
+    """One pass applied to a graph, with every firing of a rule in it: what a checker judges."""
+
+    step: Pass
+    before: Graph
+    after: Graph
+    firings: tuple[Firing, ...] = ()
+
+
 Report = tuple[PassRecord, ...]
-Checker = Callable[[str, Graph, Graph], None]
+Checker = Callable[[Application], None]
 
 
 def graph_text(graph: Graph) -> str:
@@ -97,17 +108,16 @@ class Pipeline:
     ) -> tuple[Graph, Report]:
         """Run every pass; the graph is verified at the start and after each.
 
-        ``sizes`` are sizes to plan for; ``check(name, before, after)`` may raise where values differ.
+        ``sizes`` are sizes to plan for; ``check`` may raise where values differ.
         """
         verify(graph)
         records = []
         for each in self.passes:
+            step = each.with_sizes(sizes or {})
             start = time.perf_counter()
-            after, fired = each.with_sizes(sizes or {}).run_counting(graph)
+            after, fired = step.run_counting(graph) if check is None else _checked(step, graph, check)
             seconds = time.perf_counter() - start
             verify(after)
-            if check is not None:
-                check(each.name, graph, after)
             records.append(PassRecord(each.name, seconds, graph, after, fired))
             graph = after
         return graph, tuple(records)
@@ -119,6 +129,19 @@ class Pipeline:
             hint = nearest(name, names) or f"; the pipeline is {self}"
             raise ParseError(f"the pipeline has no pass {name!r}{hint}")
         return Pipeline(self.passes[: names.index(name) + 1])
+
+
+def _checked(step: Pass, graph: Graph, check: Checker) -> tuple[Graph, Counter[str]]:
+    """Run a pass and have it judged; where it fails, the rules that fired until then are judged first."""
+    with recorded_firings() as firings:
+        try:
+            after, fired = step.run_counting(graph)
+            verify(after)
+        except Exception:
+            check(Application(step, graph, graph, tuple(firings)))
+            raise
+    check(Application(step, graph, after, tuple(firings)))
+    return after, fired
 
 
 def pass_text(each: Pass) -> str:

@@ -8,7 +8,9 @@ A rule is a function from a node to an equal node, or None where it does not app
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -61,6 +63,29 @@ def rule(*operations: type[Operation], status: Status = Status.EXACT) -> Callabl
     return declare
 
 
+@dataclass(frozen=True)
+class Firing:
+    """One firing of a rule: the node that it was given and the node that it returned, which must be equal."""
+
+    rule: Rule
+    before: Node
+    after: Node
+
+
+_record: ContextVar[list[Firing] | None] = ContextVar("firings", default=None)
+
+
+@contextmanager
+def recorded_firings() -> Iterator[list[Firing]]:
+    """Every firing of every rewriter within the block, in order; what checks rules one by one reads it."""
+    firings: list[Firing] = []
+    token = _record.set(firings)
+    try:
+        yield firings
+    finally:
+        _record.reset(token)
+
+
 @dataclass
 class Rewriter:
     """Applies rules over whole graphs; counts how often each fired."""
@@ -96,11 +121,14 @@ class Rewriter:
         return graph.transform(change)
 
     def _rewrite(self, node: Node, table: dict[type[Operation], list[Rule]], context: Context) -> Node:
+        record = _record.get()
         for _ in range(self.max_steps):
             for each in table.get(type(node.op), ()):
                 new = each.rewrite(node, context)
                 if new is not None and new is not node:
                     self.fired[each.name] += 1
+                    if record is not None:
+                        record.append(Firing(each, node, new))
                     node = new
                     break
             else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..ir import Node, Size, build
 from ..ir.operations import Broadcast, Einsum, LinearCombination, Map, Reshape
-from .rewrite import Context, Rule, rule
+from .rewrite import Context, Rule, Status, rule
 
 
 @rule(Reshape)
@@ -54,7 +54,7 @@ def _without_units(node: Node, inputs: Sequence[Sequence[int]]) -> tuple[list[No
     return (operands, labels) if changed else None
 
 
-@rule(Einsum)
+@rule(Einsum, status=Status.REASSOCIATES)
 def einsum_without_units(node: Node, context: Context) -> Node | None:
     """einsum("ijk->jik", reshape(a, (i, j, 1))) -> reshape(einsum("ij->ji", a), (j, i, 1))."""
     assert isinstance(node.op, Einsum)

@@ -2,18 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import DType, Facts, ShapeError, TensorType
+from ..ir import DType, Facts, Node, ShapeError, TensorType, inputs_of, topological
 from ..ir.dims import evaluate
 from ..ir.dtypes import to_numpy_dtype
+from ..ir.operations import Input, ScatterAdd, Take
+from ..ir.specialise import free_symbols
 from .facts import satisfies
 
 Array = npt.NDArray[Any]
+
+STYLES = ("normal", "positive", "definite", "unit")
+_SIZES = (3, 4, 5, 2, 6, 7)
+
+
+def choose_sizes(nodes: Sequence[Node], dims: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, int]:
+    """A small size for every dim, those of ``dims`` first; up to six dims all differ.
+
+    Seeds above 0 choose larger sizes in another order.
+    """
+    names = sorted(free_symbols(nodes))
+    chosen = {name: _SIZES[(k + seed) % len(_SIZES)] + 4 * seed for k, name in enumerate(names)}
+    return {**chosen, **(dims or {})}
+
+
+def random_inputs(
+    nodes: Sequence[Node], sizes: Mapping[str, int], seed: int = 0, style: str = "normal"
+) -> dict[str, Array]:
+    """Random data for every input, with the facts that its type states.
+
+    ``style`` says what data without facts are: ``normal``; ``positive`` (at least 0.1) or of the open
+    ``unit`` interval, for logarithms, roots and arc sines; ``definite``, for factorisations: square matrices
+    positive definite, and the rest normal.  Inputs that index an axis are inside it.
+    """
+    generator = np.random.default_rng(seed)
+    found = {}
+    for node in inputs_of(nodes):
+        assert isinstance(node.op, Input)
+        found[node.op.label] = _styled(node.type, sizes, generator, style)
+    for label, extent in _index_extents(nodes, sizes).items():
+        found[label] = found[label] % max(extent, 1)
+    return found
+
+
+def _styled(type: TensorType, sizes: Mapping[str, int], rng: np.random.Generator, style: str) -> Array:
+    free = type.dtype.is_inexact and not type.facts
+    if free and style == "definite" and type.ndim >= 2 and type.shape[-1] == type.shape[-2]:
+        return random_array(dataclasses.replace(type, facts=Facts(positive_definite=True)), sizes, rng)
+    if free and style in ("positive", "unit"):
+        magnitude = np.abs(random_array(type, sizes, rng)) + np.asarray(0.1, to_numpy_dtype(type.dtype))
+        return np.asarray(magnitude / (1 + magnitude) if style == "unit" else magnitude).astype(magnitude.dtype)
+    return random_array(type, sizes, rng)
+
+
+def _index_extents(nodes: Sequence[Node], sizes: Mapping[str, int]) -> dict[str, int]:
+    """For each input that indexes an axis, the smallest size of such an axis."""
+    extents: dict[str, int] = {}
+    for node in topological(nodes):
+        if isinstance(node.op, (Take, ScatterAdd)) and isinstance(node.operands[1].op, Input):
+            label = node.operands[1].op.label
+            extent = evaluate(node.operands[0].type.shape[node.op.axis], sizes)
+            extents[label] = min(extent, extents.get(label, extent))
+    return extents
 
 
 def random_array(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import Node, Operation, Size, VerificationError, inputs_of, topological
+from ..ir import Node, Operation, Size, VerificationError, inputs_of
 from ..ir import operations as ops
 from ..ir.dims import evaluate as evaluate_size
 from ..ir.dtypes import to_numpy_dtype
@@ -62,15 +62,48 @@ def evaluate(outputs: Sequence[Node], values: Mapping[str, Any], sizes: Mapping[
     expanded, and NumPy's ``LinAlgError`` where a factorisation does not exist.
     """
     check_input_names(outputs)
-    inputs = inputs_of(outputs)
-    arrays = [_given(node, values) for node in inputs]
-    named = {_label(node): array for node, array in zip(inputs, arrays, strict=True)}
-    context = Context(named, bind_sizes(inputs, arrays, sizes))
-    known: dict[Node, Array] = {}
-    with np.errstate(all="ignore"):
-        for node in topological(outputs):
-            known[node] = _evaluate_node(node, [known[x] for x in node.operands], context)
-    return [known[node].copy() for node in outputs]
+    interpreter = Interpreter(inputs_of(outputs), values, sizes)
+    return [interpreter.value(node).copy() for node in outputs]
+
+
+class Interpreter:
+    """The values of nodes on one set of data, each evaluated once and kept.
+
+    ``inputs`` are the tensors that nodes may read; ``disturb`` changes inputs and what
+    every operation on operands but a view returns.  Raises as :func:`evaluate` does.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        values: Mapping[str, Any],
+        sizes: Mapping[str, int] | None = None,
+        disturb: Callable[[Array], Array] | None = None,
+    ) -> None:
+        arrays = [_given(node, values) for node in inputs]
+        named = {_label(node): array for node, array in zip(inputs, arrays, strict=True)}
+        self._context = Context(named, bind_sizes(inputs, arrays, sizes))
+        self._disturb = disturb
+        self._known: dict[Node, Array] = {}
+
+    def value(self, node: Node) -> Array:
+        """The value of a node, which belongs to the interpreter: copy it before writing to it."""
+        with np.errstate(all="ignore"):
+            stack = [node]
+            while stack:
+                missing = [x for x in stack[-1].operands if x not in self._known]
+                if missing:
+                    stack += missing
+                else:
+                    part = stack.pop()
+                    if part not in self._known:
+                        self._known[part] = self._evaluate(part)
+        return self._known[node]
+
+    def _evaluate(self, node: Node) -> Array:
+        value = _evaluate_node(node, [self._known[x] for x in node.operands], self._context)
+        made = bool(node.operands) or isinstance(node.op, ops.Input)
+        return self._disturb(value) if self._disturb is not None and made and not node.op.view else value
 
 
 def _label(node: Node) -> str:

@@ -13,6 +13,7 @@ import otus
 from otus.ir import Graph, Node, ParseError, VerificationError, build
 from otus.ir.operations import Map
 from otus.passes import DEFAULT_PIPELINE, PASSES, Pass, Pipeline, describe, parse_pipeline
+from otus.passes.manager import Application
 from otus.passes.manager import parse_pipeline as parse_with
 from otus.passes.rewrite import Context, Rewriter, Rule, Status, rule
 
@@ -141,8 +142,9 @@ def test_a_check_sees_every_pass_and_may_stop() -> None:
     graph = Graph.of([otus.exp(x).node])
     seen: list[tuple[str, bool]] = []
 
-    def check(name: str, before: Graph, after: Graph) -> None:
-        seen.append((name, before.outputs == after.outputs))
+    def check(application: Application) -> None:
+        name = application.step.name
+        seen.append((name, application.before.outputs == application.after.outputs))
         if name == "break":
             raise VerificationError("values differ")
 
