@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir import Size, UnsupportedError
-from ..ir.kernels import Contraction, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.kernels import BlockLoop, Contraction, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
 from ..ir.program import KernelCall
 from ..ir.subscripts import LETTERS
 from .numpy_linear_algebra import factorisation_lines
+from .numpy_loops import loop_lines
 from .numpy_operations import OPERATION_RULES
 from .numpy_source import Source, aligned, dtype_source, new_axes, permuted, size_of
 
@@ -29,6 +30,10 @@ def _assigned(call: KernelCall, source: Source, expression: str) -> list[str]:
 def _direct(kernel: Direct, call: KernelCall, source: Source) -> list[str]:
     result = OPERATION_RULES[type(kernel.operation)](kernel.operation, call, source)
     return _assigned(call, source, result) if isinstance(result, str) else result
+
+
+def _loop(kernel: BlockLoop, call: KernelCall, source: Source) -> list[str]:
+    return loop_lines(kernel, call, source, kernel_lines)
 
 
 def _copy(kernel: Copy, call: KernelCall, source: Source) -> list[str]:
@@ -162,5 +167,6 @@ KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, Source], list[str]]]
     DiagonalEmbedding: _embed,
     Direct: _direct,
     Factorisation: _factorisation,
+    BlockLoop: _loop,
     Copy: _copy,
 }

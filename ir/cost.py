@@ -1,7 +1,7 @@
 """What a graph costs: floating-point operations, bytes moved, and peak memory.
 
 Conventions: a pairwise contraction takes two operations per multiply-add; everything else one per
-scalar operation; every operand is read once and every result written once.  Peak is the most
+scalar operation, signs being free; every operand is read once and every result written once.  Peak is the most
 that is live at once when nodes run in order, inputs and outputs included.
 """
 
@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .dims import Dim, Size, evaluate, minimum, product, symbols, to_sympy
+from .dims import Dim, Size, ceil_divide, evaluate, minimum, product, substitute, symbols, to_sympy
 from .node import Node
 from .operations import (
     SVD,
+    Blockwise,
     CumulativeSum,
     Derivative,
     Einsum,
@@ -96,8 +97,9 @@ def cost(outputs: Sequence[Node]) -> Cost:
     work: Size = 0
     traffic: Size = 0
     for node in order:
-        work = work + flops(node)
-        traffic = traffic + _traffic(node)
+        if not _is_made_before(node, order):
+            work = work + flops(node)
+            traffic = traffic + _traffic(node)
     return Cost(work, traffic, _live_sizes(order, outputs))
 
 
@@ -114,7 +116,7 @@ def flops(node: Node) -> Size:
         case Einsum():
             return _einsum_flops(node)
         case Map(expression=expression):
-            count = sum(isinstance(part, Call) for part in postorder(expression))
+            count = sum(isinstance(part, Call) and part.function != "neg" for part in postorder(expression))
             return product(node.type.shape) * count
         case LinearCombination(coefficients=coefficients):
             scalings = sum(abs(c) != 1 for c in coefficients)
@@ -123,6 +125,8 @@ def flops(node: Node) -> Size:
             return product(node.operands[0].type.shape)
         case ScatterAdd():
             return product(node.operands[2].type.shape)
+        case Blockwise():
+            return _loop_flops(node.op)
     return _matrix_flops(node)
 
 
@@ -160,31 +164,90 @@ def _matrix_flops(node: Node) -> Size:
 def _traffic(node: Node) -> Size:
     if isinstance(node.op, (Input, Derivative)) or node.op.view:
         return 0
+    if isinstance(node.op, Blockwise):
+        return _repeated(cost(node.op.body).traffic, node.op)
     total = node_bytes(node)
     for operand in dict.fromkeys(node.operands):
         total = total + node_bytes(operand)
     return total
 
 
-def _live_sizes(order: Sequence[Node], outputs: Sequence[Node]) -> tuple[Size, ...]:
+# --- loops over blocks -------------------------------------------------------------------------
+
+
+def loop_family(node: Node, order: Sequence[Node]) -> list[Node]:
+    """The nodes of ``order`` that one loop computes together with ``node``."""
+    key = _loop_key(node)
+    return [other for other in order if isinstance(other.op, Blockwise) and _loop_key(other) == key]
+
+
+def _loop_key(node: Node) -> tuple[object, ...]:
+    assert isinstance(node.op, Blockwise)
+    op = node.op
+    return (op.body, op.size, op.block, op.cut, op.join, op.symbol, node.operands)
+
+
+def _is_made_before(node: Node, order: Sequence[Node]) -> bool:
+    """Whether a loop has computed the node together with another that comes first."""
+    return isinstance(node.op, Blockwise) and loop_family(node, order)[0] is not node
+
+
+def _loop_flops(op: Blockwise) -> Size:
+    """The body's for every block, and the combining of results that are not written side by side."""
+    work = cost(op.body).work
+    for value, join in zip(op.body, op.join, strict=True):
+        if isinstance(join, str):
+            work = work + product(value.type.shape)
+    return _repeated(work, op)
+
+
+def _repeated(amount: Size, op: Blockwise) -> Size:
+    """``amount`` added up over the blocks; an upper bound where the number of blocks is symbolic."""
+    if not isinstance(op.size, int):
+        return ceil_divide(op.size, op.block) * substitute(amount, {op.symbol: op.block})
+    full, rest = divmod(op.size, op.block)
+    total = full * substitute(amount, {op.symbol: op.block})
+    return total + substitute(amount, {op.symbol: rest}) if rest else total
+
+
+def _loop_live(op: Blockwise) -> list[Size]:
+    """The bytes that the body has live at its steps; what it reads are views of the operands."""
+    block = op.block if not isinstance(op.size, int) else min(op.block, op.size)
+    return [substitute(size, {op.symbol: block}) for size in _live_sizes(topological(op.body), op.body, False)]
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def _live_sizes(order: Sequence[Node], outputs: Sequence[Node], with_inputs: bool = True) -> tuple[Size, ...]:
     """The bytes live at each step, in order, with steps dropped that another plainly exceeds."""
     released = _releases(order, outputs)
     current: Size = 0
     for node in order:
-        if isinstance(node.op, Input):
+        if isinstance(node.op, Input) and with_inputs:
             current = current + node_bytes(node)
     largest = current if isinstance(current, int) else 0
     symbolic: dict[Dim, None] = {}
     for step, node in enumerate(order):
-        if not isinstance(node.op, Input) and not node.op.view:
-            current = current + node_bytes(node)
-        if isinstance(current, int):
-            largest = max(largest, current)
-        else:
-            symbolic[current] = None
+        made = _made_at(node, order)
+        for result in made:
+            current = current + node_bytes(result)
+        inner = _loop_live(node.op) if made and isinstance(node.op, Blockwise) else [0]
+        for size in (current + extra for extra in inner):
+            if isinstance(size, int):
+                largest = max(largest, size)
+            else:
+                symbolic[size] = None
         for gone in released.get(step, ()):
             current = current - node_bytes(gone)
     return _undominated(list(symbolic), largest)
+
+
+def _made_at(node: Node, order: Sequence[Node]) -> list[Node]:
+    """The tensors that get memory of their own when ``node`` is computed."""
+    if isinstance(node.op, Input) or node.op.view or _is_made_before(node, order):
+        return []
+    return loop_family(node, order) if isinstance(node.op, Blockwise) else [node]
 
 
 def _releases(order: Sequence[Node], outputs: Sequence[Node]) -> dict[int, list[Node]]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from .dims import Size
 from .operations import Operation
 from .subscripts import LETTERS
+
+if TYPE_CHECKING:
+    from .program import Program
 
 Labels = tuple[int, ...]
 
@@ -134,6 +138,30 @@ class Factorisation(Kernel):
     def text(self) -> str:
         """``svd s, vh``."""
         return f"{self.operation.name} {', '.join(self.results)}"
+
+
+@dataclass(frozen=True)
+class BlockLoop(Kernel):
+    """A program run for ``block`` positions at a time of an index with ``size`` positions.
+
+    Input ``k`` is handed over in blocks along its axis ``cut[k]`` (None: whole) as the body's input ``k``;
+    the body's outputs are written along axis ``join[k]`` of the results, or combined as ``join[k]`` says.
+    In the body the number of positions is the dim ``symbol``; the last block may have fewer.
+    """
+
+    name: ClassVar[str] = "loop"
+    body: Program
+    size: Size
+    block: int
+    cut: tuple[int | None, ...]
+    join: tuple[int | str, ...]
+    symbol: str
+
+    @property
+    def text(self) -> str:
+        """``over 1000 by 64: cut 0 -; join 0 sum``."""
+        cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)
+        return f"over {self.size} by {self.block}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
 
 
 @dataclass(frozen=True)

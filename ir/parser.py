@@ -6,7 +6,7 @@ import ast
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Union
 
 import numpy as np
@@ -34,14 +34,16 @@ def parse_ir(text: str) -> Parsed:
     is not the one that the operation has.
     """
     nodes: dict[str, Node] = {}
-    for number, raw in enumerate(text.splitlines(), 1):
+    lines = iter(enumerate(text.splitlines(), 1))
+    for number, raw in lines:
         stripped = raw.strip()
         if not stripped or stripped.startswith("#"):
             continue
+        body = _parse_body(number, lines) if stripped.endswith(" do") else None
         try:
             if stripped.startswith("return "):
                 return _parse_result(stripped.removeprefix("return "), nodes)
-            name, node = _parse_line(stripped, nodes)
+            name, node = _parse_line(stripped.removesuffix(" do") if body else stripped, nodes, body)
         except ParseError as error:
             raise ParseError(f"line {number}: {error}") from None
         except OtusError as error:
@@ -52,7 +54,21 @@ def parse_ir(text: str) -> Parsed:
     raise ParseError("the text has no 'return' line")
 
 
-def _parse_line(text: str, nodes: dict[str, Node]) -> tuple[str, Node]:
+def _parse_body(start: int, lines: Iterator[tuple[int, str]]) -> tuple[Node, ...]:
+    """The values of the body that begins after line ``start`` and stops at its ``end``."""
+    inner, depth = [""] * start, 1  # so that errors count lines from the top
+    for _, raw in lines:
+        depth += raw.strip().endswith(" do") - (raw.strip() == "end")
+        if depth == 0:
+            body = parse_ir("\n".join(inner))
+            if isinstance(body, list) and body:
+                return tuple(body)
+            raise ParseError(f"line {start}: a body returns a list of values, such as 'return [%0]'")
+        inner.append(raw)
+    raise ParseError(f"line {start}: the body that begins here has no 'end'")
+
+
+def _parse_line(text: str, nodes: dict[str, Node], body: tuple[Node, ...] | None) -> tuple[str, Node]:
     match = _LINE.match(text)
     if match is None:
         raise ParseError(f"{text!r} is not '%name: dtype[shape] = operation …'")
@@ -61,6 +77,8 @@ def _parse_line(text: str, nodes: dict[str, Node]) -> tuple[str, Node]:
     shape = [parse_size(size) for size in _split_commas(match["shape"])]
     declared = TensorType(tuple(shape), as_dtype(match["dtype"]))
     strings, parameters, operands = _parse_rest(match["rest"], nodes)
+    if body is not None:
+        parameters["body"] = body
     op = _build_operation(match["op"], declared, strings, parameters)
     node = make(op, *operands)
     if node.type.plain() != declared:

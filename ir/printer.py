@@ -15,7 +15,7 @@ import numpy as np
 from .dims import Dim, Size
 from .dtypes import DType
 from .node import Node
-from .operations import Constant, Einsum, Input, LinearCombination, Map, Operation
+from .operations import Blockwise, Constant, Einsum, Input, LinearCombination, Map, Operation
 from .operations.algebra import IndexLists
 from .scalar import number_text, scalar_text
 from .subscripts import choose_letters, subscripts_text
@@ -52,7 +52,7 @@ def dump(outputs: Node | Sequence[Node] | Mapping[str, Node], labels: Mapping[No
     roots = _roots(outputs)
     order = topological(roots)
     names = node_names(order, labels)
-    lines = [line(node, names) for node in order]
+    lines = [text for node in order for text in _lines(node, names)]
     return "\n".join([*lines, f"return {_result_text(outputs, names)}"]) + "\n"
 
 
@@ -63,6 +63,14 @@ def line(node: Node, names: Mapping[Node, str]) -> str:
     if operands:
         words.append(operands)
     return f"%{names[node]}: {node.type} = {' '.join(words)}"
+
+
+def _lines(node: Node, names: Mapping[Node, str]) -> list[str]:
+    """The line of a node, and the body of a loop indented beneath it."""
+    head = line(node, names)
+    if not isinstance(node.op, Blockwise):
+        return [head]
+    return [f"{head} do", *(f"  {text}" for text in dump(node.op.body).splitlines()), "end"]
 
 
 def _roots(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[Node]:
@@ -96,6 +104,8 @@ def _parameters(node: Node) -> list[str]:
             if node.type.format.name != "dense":
                 stated.append(("format", (node.type.format.name, node.type.format.parameters)))
             return [json.dumps(label), *_field_text(stated)]
+        case Blockwise():
+            return _field_text(item for item in operation_fields(op) if item[0] != "body")
     return _field_text(operation_fields(op))
 
 

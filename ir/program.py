@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .cost import human_bytes
 from .dims import Size, evaluate, product
 from .errors import VerificationError
-from .kernels import Kernel
+from .kernels import BlockLoop, Kernel
 from .node import Node
 from .types import TensorType
 
@@ -133,16 +133,23 @@ def planned_peak(program: Program, sizes: Mapping[str, int]) -> int:
 
 
 def bytes_at_steps(program: Program, sizes: Mapping[str, int]) -> list[int]:
-    """The bytes live before the first call and during each call."""
+    """The bytes live before the first call and during each call, a loop's body included."""
     buffers = program.buffer_map()
     size = {name: evaluate(buffer.bytes, sizes) for name, buffer in buffers.items()}
     held = sum(size[name] for name in program.inputs) + sum(size[name] for name, _ in program.constants)
     steps = [held]
     for call, gone in zip(program.calls, releases(program), strict=True):
         held += sum(size[name] for name in call.outputs)
-        steps.append(held)
+        steps.append(held + (_loop_peak(call.kernel, sizes) if isinstance(call.kernel, BlockLoop) else 0))
         held -= sum(size[name] for name in gone)
     return steps
+
+
+def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int]) -> int:
+    """The most bytes that the body has live at once; its inputs are views."""
+    inner = {**sizes, loop.symbol: min(loop.block, evaluate(loop.size, sizes))}
+    given = sum(evaluate(loop.body.buffer_map()[name].bytes, inner) for name in loop.body.inputs)
+    return planned_peak(loop.body, inner) - given
 
 
 def verify_program(program: Program) -> None:
@@ -198,6 +205,8 @@ def program_text(program: Program) -> str:
     lines += [f"  constant {name}: {buffers[name].type}" for name, _ in program.constants]
     for call, gone in zip(program.calls, releases(program), strict=True):
         lines.append(f"  {_call_text(call, gone, buffers)}")
+        if isinstance(call.kernel, BlockLoop):
+            lines += [f"    {text}" for text in program_text(call.kernel.body).splitlines()]
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .dims import Dim, Size, substitute, symbols
 from .node import Node, make
-from .operations import Operation
+from .operations import Blockwise, Operation
 from .traverse import topological
 from .types import TensorType
 
@@ -27,8 +27,12 @@ def specialise(outputs: Sequence[Node], sizes: Mapping[str, Size]) -> dict[Node,
 
 
 def specialise_operation(op: Operation, sizes: Mapping[str, Size]) -> Operation:
-    """The operation with the dims of ``sizes`` replaced in its parameters."""
-    changed = {}
+    """The operation with the dims of ``sizes`` replaced in its parameters, a loop's body among them."""
+    changed: dict[str, Any] = {}
+    if isinstance(op, Blockwise):
+        outer = {name: size for name, size in sizes.items() if name != op.symbol}
+        new = specialise(op.body, outer)
+        changed["body"] = tuple(new[node] for node in op.body)
     for field in dataclasses.fields(op):
         old = getattr(op, field.name)
         value = _specialise_value(old, sizes)
@@ -57,7 +61,8 @@ def free_symbols(outputs: Sequence[Node]) -> frozenset[str]:
 def node_symbols(node: Node) -> frozenset[str]:
     """The names of the symbolic dims in the type and the parameters of one node."""
     values = [getattr(node.op, field.name) for field in dataclasses.fields(node.op)]
-    return _value_symbols((node.type.shape, *values))
+    found = _value_symbols((node.type.shape, *values))
+    return found | (free_symbols(node.op.body) - {node.op.symbol}) if isinstance(node.op, Blockwise) else found
 
 
 def _value_symbols(value: Any) -> frozenset[str]:

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from ..ir import Graph, Node, Size, VerificationError
 from ..ir import operations as ops
-from ..ir.kernels import Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.cost import loop_family
+from ..ir.kernels import BlockLoop, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
 from ..ir.printer import line, node_names
-from ..ir.program import Buffer, KernelCall, Program, verify_program
+from ..ir.program import Buffer, DimBinding, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
-from .contract import ContractionOrder, is_embedding, planned_size, tied_labels
+from .contract import ContractionOrder, is_embedding, is_pairwise, planned_size, tied_labels
 from .contraction_layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
+from .einsum_parts import is_embedding, tied_labels
 
 _DEFAULT_SIZE = 64
 _FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)
@@ -34,10 +36,37 @@ def lower(
     that is not expanded.
     """
     planned = dict(sizes or {})
-    graph = ContractionOrder(sizes=planned).run(graph)
+    graph = _pairwise(graph, planned)
     program = _Lowering(graph, planned).program(name, known_inputs)
     verify_program(program)
     return program
+
+
+def lower_unbound(
+    graph: Graph, sizes: Mapping[str, int], layouts: Mapping[str, tuple[int, ...]] | None = None
+) -> Program:
+    """The program for ``graph`` where its dims are known from outside, such as the body of a loop.
+
+    ``layouts`` gives the order of the axes in memory of inputs that are not row-major.
+    """
+    program = _Lowering(_pairwise(graph, sizes), sizes).unbound(layouts or {})
+    verify_program(program)
+    return program
+
+
+def _pairwise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph with products of two at most; one that was ordered before stays as it is."""
+    if all(is_pairwise(x.op, x.operands) for x in graph.nodes() if isinstance(x.op, ops.Einsum)):
+        return graph
+    return ContractionOrder(sizes=sizes).run(graph)
+
+
+def lower_body(
+    op: ops.Blockwise, results: Sequence[int], layouts: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]
+) -> Program:
+    """The program for the values ``results`` of a loop's body."""
+    graph = Graph.of([op.body[k] for k in results], [f"part{k}" for k in range(len(results))])
+    return lower_unbound(graph, {**sizes, op.symbol: op.block}, layouts)
 
 
 class _Lowering:
@@ -71,6 +100,9 @@ class _Lowering:
         for node in parameters:
             if node in inputs or input_label(node) in shapes:
                 self._input(node, "input" if node in inputs else "shape")
+        return self._finished(name, dims)
+
+    def _finished(self, name: str, dims: tuple[DimBinding, ...]) -> Program:
         used = tuple(self.buffers)
         for node in self.order:
             if node not in self.of:
@@ -82,11 +114,19 @@ class _Lowering:
             self.graph.names,
         )  # fmt: skip
 
+    def unbound(self, layouts: Mapping[str, tuple[int, ...]]) -> Program:
+        """The program whose dims are known from outside, with inputs laid out in memory as given."""
+        inputs = [node for node in self.order if isinstance(node.op, ops.Input)]
+        self.taken.update(map(input_label, inputs))
+        for node in inputs:
+            self._input(node, "input", layouts.get(input_label(node)))
+        return self._finished("body", ())
+
     # --- buffers -------------------------------------------------------------------------------
 
-    def _input(self, node: Node, role: str) -> None:
+    def _input(self, node: Node, role: str, layout: tuple[int, ...] | None = None) -> None:
         label = input_label(node)
-        self.buffers[label] = Buffer(label, node.type, role, tuple(range(node.ndim)))
+        self.buffers[label] = Buffer(label, node.type, role, layout or tuple(range(node.ndim)))
         self.of[node] = label
 
     def _fresh(self, wanted: str | None) -> str:
@@ -165,6 +205,8 @@ class _Lowering:
                 self._einsum(node)
             case ops.LinearCombination() | ops.Map():
                 self._elementwise(node)
+            case ops.Blockwise():
+                self._loop(node, node.op)
             case _ if isinstance(node.op, _FACTORISATIONS):
                 self._factorisation(node)
             case _:
@@ -217,8 +259,25 @@ class _Lowering:
         layout = elementwise_memory(operands, tuple(range(op.rank)), sizes)
         self._define(node, Direct(op), [self.of[x] for x in node.operands], layout)
 
+    def _loop(self, node: Node, op: ops.Blockwise) -> None:
+        """One loop for all the results of it that the graph reads."""
+        family = loop_family(node, self.order)
+        results = [member.op.result for member in family if isinstance(member.op, ops.Blockwise)]
+        layouts = {ops.placeholder_label(k): self.buffers[self.of[x]].layout for k, x in enumerate(node.operands)}
+        body = lower_body(op, results, layouts, self.sizes)
+        places = [int(name.removeprefix("x")) for name in body.inputs]
+        kernel = BlockLoop(
+            body, op.size, op.block, tuple(op.cut[k] for k in places), tuple(op.join[k] for k in results), op.symbol
+        )
+        self._several(kernel, family, [self.of[node.operands[k]] for k in places])
+
     def _factorisation(self, node: Node) -> None:
         family = self.families[_family(node)]
+        results = tuple(_result(member) for member in family)
+        self._several(Factorisation(node.op, results), family, [self.of[x] for x in node.operands])
+
+    def _several(self, kernel: Kernel, family: Sequence[Node], sources: Sequence[str]) -> None:
+        """Add the call that makes every node of ``family`` at once."""
         names = []
         for member in family:
             wanted = self._wanted(member)
@@ -229,10 +288,8 @@ class _Lowering:
             if member in self.output_names:
                 self.results[member] = name
                 self.claimed.add(name)
-        results = tuple(_result(member) for member in family)
-        sources = tuple(self.of[x] for x in node.operands)
         text = "; ".join(line(member, self.lines) for member in family)
-        self.calls.append(KernelCall(Factorisation(node.op, results), sources, tuple(names), node, text))
+        self.calls.append(KernelCall(kernel, tuple(sources), tuple(names), family[0], text))
 
     def _moved_layout(self, node: Node) -> Sequence[int] | None:
         """Slices, casts and broadcasts keep the order of the axes in memory; other results are row-major."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import Node, Operation, Size, VerificationError, inputs_of
+from ..ir import Node, Operation, Size, VerificationError, inputs_of, topological
 from ..ir import operations as ops
 from ..ir.dims import evaluate as evaluate_size
 from ..ir.dtypes import to_numpy_dtype
@@ -27,6 +27,7 @@ from ..ir.graph import check_input_names
 from .arrays import as_numpy
 from .binding import bind_sizes
 from .reference_linear_algebra import LINEAR_ALGEBRA_REFERENCE
+from .reference_loops import evaluate_loop
 from .reference_scalars import evaluate_scalar
 
 Array = npt.NDArray[Any]
@@ -314,6 +315,17 @@ def _scatter_add(op: ops.ScatterAdd, operands: Sequence[Array], context: Context
     return result
 
 
+def _blockwise(op: ops.Blockwise, operands: Sequence[Array], context: Context) -> Array:
+    def evaluate_body(body: Sequence[Node], blocks: Mapping[str, Array], sizes: Mapping[str, int]) -> list[Array]:
+        inner = Context(blocks, {**context.sizes, **sizes})
+        known: dict[Node, Array] = {}
+        for node in topological(body):
+            known[node] = _evaluate_node(node, [known[x] for x in node.operands], inner)
+        return [known[node] for node in body]
+
+    return evaluate_loop(op, operands, context.size(op.size), evaluate_body)
+
+
 def _derivative(op: ops.Derivative, operands: Sequence[Array], context: Context) -> Array:
     raise VerificationError(
         f"a {op.kind} is still in the graph, and the reference interpreter differentiates nothing; "
@@ -341,5 +353,6 @@ REFERENCE: dict[type[Operation], Evaluator] = {
     ops.Take: _take,
     ops.ScatterAdd: _scatter_add,
     ops.Derivative: _derivative,
+    ops.Blockwise: _blockwise,
     **LINEAR_ALGEBRA_REFERENCE,
 }

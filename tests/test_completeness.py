@@ -23,6 +23,7 @@ LOWERED: dict[str, str] = {
     "map": "a kernel whose expression the table of scalar functions prints",
     "linear_combination": "a kernel of its own",
     "derivative": "replaced by the expand pass",
+    "blockwise": "a loop kernel whose body is a program",
     "eigh": "a factorisation kernel",
     "qr": "a factorisation kernel",
     "svd": "a factorisation kernel",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .algebra import Cast, CumulativeSum, Einsum, LinearCombination, Map, Reduce
 from .base import Operation
+from .blockwise import COMBINATIONS, Blockwise, placeholder_label
 from .derivative import Derivative
 from .leaves import Constant, Delta, Extent, Input, Iota
 from .linear_algebra import (
@@ -33,14 +34,16 @@ OPERATIONS: dict[str, type[Operation]] = {
         Broadcast, Reshape, Slice, Pad, Concatenate, Take, ScatterAdd,
         Inverse, Solve, Cholesky, Determinant, SignedLogDeterminant, HermitianEigen, QR, SVD,
         PseudoInverse, LeastSquares,
-        Derivative,
+        Derivative, Blockwise,
     )
 }  # fmt: skip
 
 __all__ = [
+    "COMBINATIONS",
     "OPERATIONS",
     "QR",
     "SVD",
+    "Blockwise",
     "Broadcast",
     "Cast",
     "Cholesky",
@@ -69,4 +72,5 @@ __all__ = [
     "Slice",
     "Solve",
     "Take",
+    "placeholder_label",
 ]

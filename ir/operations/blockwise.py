@@ -1,0 +1,123 @@
+"""A loop over blocks of one axis, whose body is a graph of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..dims import Dim, Size, dim, symbols
+from ..errors import ShapeError, VerificationError, nearest
+from ..types import TensorType
+from .base import Operation, check_axes
+from .leaves import Constant, Input
+
+if TYPE_CHECKING:
+    from ..node import Node
+
+# How results that lack the cut index are put together from those of the blocks.
+COMBINATIONS = ("sum", "prod", "max", "min", "any", "all", "logsumexp")
+
+
+@dataclass(frozen=True)
+class Blockwise(Operation):
+    """The body's values, computed for ``block`` positions of one index at a time and put together.
+
+    ``body`` are nodes over the placeholders ``x0``, ``x1``, …, which stand for the operands.  The index
+    that is cut has ``size`` positions; in the body its size is the dim called ``symbol``, since the last
+    block may be shorter.  Operand ``k`` is cut along its axis ``cut[k]``, or handed over whole where that
+    is None.  Value ``k`` of the body is written to its blocks along axis ``join[k]`` of the result, or
+    combined over the blocks where ``join[k]`` names how (``"sum"``, ``"max"``, …).  This node is
+    result ``result``; nodes that differ in nothing else are computed by one loop.
+    """
+
+    name: ClassVar[str] = "blockwise"
+    arity: ClassVar[int | None] = None
+    body: tuple[Node, ...]
+    size: Size
+    block: int
+    cut: tuple[int | None, ...]
+    join: tuple[int | str, ...]
+    result: int = 0
+    symbol: str = "block"
+
+    def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
+        """The type of the body's value, with the whole index where it has a block of it."""
+        if self.block < 1:
+            raise ShapeError(f"blockwise: blocks of {self.block} positions; 1 or more are accepted")
+        if len(self.cut) != len(operands) or len(self.join) != len(self.body) or not 0 <= self.result < len(self.body):
+            raise VerificationError(
+                f"blockwise: {len(self.cut)} cuts for {len(operands)} operands, {len(self.join)} joins for "
+                f"{len(self.body)} values, and result {self.result}"
+            )
+        self._check_placeholders(operands)
+        return self._whole(self.body[self.result].type, self.join[self.result])
+
+    def placeholder_type(self, position: int, operand: TensorType) -> TensorType:
+        """What the body sees of operand ``position``: the block of it, or all."""
+        axis = self.cut[position]
+        if axis is None:
+            return operand.plain()
+        check_axes("blockwise", (axis,), operand.ndim)
+        if operand.shape[axis] != self.size:
+            raise ShapeError(
+                f"blockwise: operand {position} has size {operand.shape[axis]} along axis {axis}, "
+                f"and the index that is cut has size {self.size}"
+            )
+        shape = (*operand.shape[:axis], dim(self.symbol), *operand.shape[axis + 1 :])
+        return TensorType(shape, operand.dtype)
+
+    def _check_placeholders(self, operands: tuple[TensorType, ...]) -> None:
+        expected = {placeholder_label(k): self.placeholder_type(k, x) for k, x in enumerate(operands)}
+        if self.symbol in symbols(self.size) or any(self.symbol in _symbols(x.shape) for x in operands):
+            raise VerificationError(f"blockwise: the dim {self.symbol} of the blocks is a dim of the operands too")
+        for node in body_leaves(self.body):
+            if isinstance(node.op, Constant):
+                raise VerificationError("blockwise: the body holds a constant; it is to be an operand")
+            if isinstance(node.op, Input) and expected.get(node.op.label) != node.type:
+                raise ShapeError(
+                    f"blockwise: the body reads {node.op.label}: {node.type}, and the operands give "
+                    f"{', '.join(f'{name}: {type}' for name, type in expected.items()) or 'nothing'}"
+                )
+
+    def _whole(self, value: TensorType, join: int | str) -> TensorType:
+        shape = list(value.shape)
+        if isinstance(join, str):
+            if join not in COMBINATIONS:
+                raise ShapeError(
+                    f"blockwise: unknown combination {join!r}{nearest(join, COMBINATIONS)}; "
+                    f"known are {', '.join(COMBINATIONS)}"
+                )
+        else:
+            check_axes("blockwise", (join,), value.ndim)
+            if shape[join] != dim(self.symbol):
+                raise ShapeError(f"blockwise: axis {join} of the body's {value} is not a block")
+            shape[join] = self.size
+        if self.symbol in _symbols(shape):
+            raise ShapeError(f"blockwise: the body's {value} depends on the size of the block elsewhere")
+        return TensorType(tuple(shape), value.dtype)
+
+
+def placeholder_label(position: int) -> str:
+    """The name by which a body reads operand ``position``."""
+    return f"x{position}"
+
+
+def body_leaves(body: Sequence[Node]) -> list[Node]:
+    """The nodes without operands that a body reads."""
+    found: list[Node] = []
+    seen: set[Node] = set()
+    stack = list(body)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        stack.extend(node.operands)
+        if not node.operands:
+            found.append(node)
+    return found
+
+
+def _symbols(shape: Sequence[Size]) -> frozenset[str]:
+    return frozenset().union(*(symbols(size) for size in shape if isinstance(size, Dim)))

@@ -1,0 +1,104 @@
+"""When a program has the most memory allocated, and what it holds then.
+
+Inputs and constants are not counted: a call does not allocate them.  Results, intermediates and the
+workspace of kernels are; views are free, and reshapes that must copy are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..ir import Graph, Node
+from ..ir import operations as ops
+from ..ir.dims import evaluate, product
+from ..ir.kernels import BlockLoop, Direct, Rearrangement
+from ..ir.program import Buffer, KernelCall, Program, releases
+from .lower import lower_unbound
+from .memory_workspace import workspace
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One kernel call: the bytes allocated while it runs, and the tensors held, with what each takes.
+
+    ``loops`` are the loops that it runs in, outermost first, each with what is held outside of it.
+    """
+
+    bytes: int
+    node: Node
+    held: tuple[tuple[Node, int], ...]
+    loops: tuple[Moment, ...] = ()
+
+
+def moments(graph: Graph, sizes: Mapping[str, int]) -> list[Moment]:
+    """Every kernel call of the program that ``graph`` becomes, in order, those inside of loops included."""
+    return _moments(lower_unbound(graph, sizes), sizes, set())
+
+
+def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> list[Moment]:
+    buffers = program.buffer_map()
+    strided = set(strided)
+    nodes: dict[str, Node] = {}
+    held: dict[str, int] = {}
+    found: list[Moment] = []
+    for call, gone in zip(program.calls, releases(program), strict=True):
+        _note_strides(call, buffers, strided)
+        for name in call.outputs:
+            nodes[name] = call.node
+            held[name] = _allocated(name, call, buffers, strided, sizes)
+        extra = workspace(call, buffers, strided, sizes)
+        listed = tuple((nodes[name], size) for name, size in held.items())
+        here = Moment(sum(held.values()) + extra, call.node, listed)
+        if isinstance(call.kernel, BlockLoop):
+            found += _inside(call.kernel, call, here, strided, sizes)
+        else:
+            found.append(here)
+        for name in gone:
+            del held[name]
+    return found
+
+
+def _inside(
+    loop: BlockLoop, call: KernelCall, outside: Moment, strided: set[str], sizes: Mapping[str, int]
+) -> list[Moment]:
+    """The moments of a loop's body, with what is held outside added."""
+    inner = {**sizes, loop.symbol: min(loop.block, evaluate(loop.size, sizes))}
+    views = {
+        placeholder
+        for placeholder, name, axis in zip(loop.body.inputs, call.inputs, loop.cut, strict=True)
+        if name in strided or (axis is not None and loop.body.buffer_map()[placeholder].layout[:1] != (axis,))
+    }
+    body = _moments(loop.body, inner, views) or [Moment(0, call.node, ())]
+    return [
+        Moment(outside.bytes + each.bytes, each.node, each.held, (outside, *each.loops)) for each in body
+    ]  # fmt: skip
+
+
+def _allocated(
+    name: str, call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], sizes: Mapping[str, int]
+) -> int:
+    """The bytes of a new buffer: none for a view, unless it is a reshape that has to copy."""
+    buffer = buffers[name]
+    size = evaluate(product(buffer.type.shape), sizes) * max(buffer.type.dtype.bits // 8, 1)
+    if buffer.base is None:
+        return size
+    return size if _copies(call, buffers, strided) else 0
+
+
+def _copies(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str]) -> bool:
+    source = call.inputs[0]
+    row_major = buffers[source].layout == tuple(range(len(buffers[source].layout)))
+    reshaped = isinstance(call.kernel, Direct) and isinstance(call.kernel.operation, ops.Reshape)
+    return reshaped and (source in strided or not row_major)
+
+
+def _note_strides(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str]) -> None:
+    """Views of parts, diagonals and repeated elements do not merge axes; nor do views of those."""
+    for name in call.outputs:
+        if buffers[name].base is None or _copies(call, buffers, strided):
+            continue
+        moved = isinstance(call.kernel, Direct) and isinstance(call.kernel.operation, (ops.Slice, ops.Broadcast))
+        diagonal = isinstance(call.kernel, Rearrangement) and len(set(call.kernel.labels)) < len(call.kernel.labels)
+        if moved or diagonal or call.inputs[0] in strided:
+            strided.add(name)
