@@ -62,6 +62,14 @@ def show(renderable: RenderableType) -> None:
     write("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def write_styled(text: str, style: str) -> None:
+    """Print a line on stdout as it is, in a colour where that is a terminal and NO_COLOR is not set."""
+    console = Console(highlight=False, soft_wrap=True)
+    with console.capture() as captured:
+        console.print(Text(text, style))
+    write(captured.get())
+
+
 def note(text: str) -> None:
     """Say something on stderr that is no result."""
     print(text, file=sys.stderr)

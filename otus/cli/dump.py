@@ -13,7 +13,7 @@ from ..ir import Graph, OtusError, UnsupportedError, to_networkx
 from ..ir.formula import formula
 from ..ir.program import program_text
 from ..passes import DEFAULT_PIPELINE, Pipeline, graph_text, parse_pipeline
-from ..runtime.looking import write_dumps
+from ..runtime.stages import write_stages
 from .compile import compile_module
 from .console import write, write_json
 from .options import Pipeline as PipelineText
@@ -103,13 +103,10 @@ def _graph(module: Module, sizes: dict[str, int], passes: Pipeline, stage: Stage
 
 
 def _write_all(module: Module, sizes: dict[str, int], pipeline: str | None, folder: Path) -> None:
-    function = compile_module(module, "numpy", sizes, pipeline)
     if folder.exists() and not folder.is_dir():
         raise OtusError(f"{folder} is a file; give a folder to write the stages to")
-    written = write_dumps(function.report, function.source, folder)
-    program = folder / "program.txt"
-    program.write_text(program_text(function.program), encoding="utf-8")
-    for path in [*written, program]:
+    plan = compile_module(module, "numpy", sizes, pipeline).plan_for()
+    for path in write_stages(plan, folder):
         write(str(path))
 
 
