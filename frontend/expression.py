@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from ..ir import DType, Node, OtusError, Size, build
+from ..ir.operations import Input
 from ..ir.scalar import Number
 
 Axes = Union[int, Sequence[int], None]
@@ -90,7 +91,8 @@ class Expression:
         return _elementwise.imag(self)
 
     def __repr__(self) -> str:
-        return f"<{self._node.type} = {self._node.op.name}>"
+        label = f" {self._node.op.label!r}" if isinstance(self._node.op, Input) else ""
+        return f"<{self._node.type} = {self._node.op.name}{label}>"
 
     def __hash__(self) -> int:
         return object.__hash__(self)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .checking import value_checker
-from .ir import Node, OtusError
+from .frontend import Expression
+from .frontend.language import Module
+from .frontend.origins import remembered_inputs
+from .ir import NamingError, Node, OtusError, specialise
+from .ir.operations import Input
 from .optimisation import graph_of, is_leaf
 from .passes import DEFAULT_PIPELINE, parse_pipeline
-from .structures import composites, rebuild
+from .structures import composites, flatten, rebuild
 
 if TYPE_CHECKING:
     from .runtime.compiled import CompiledFunction
@@ -21,18 +25,18 @@ def compile(
     dims: Mapping[str, int] | None = None,
     memory_limit: int | str | None = None,
     pipeline: str | None = None,
-    inputs: Sequence[str] | None = None,
+    inputs: Sequence[str | Expression] | None = None,
     name: str = "kernel",
     description: str = "",
     positions: Mapping[Node, Any] | None = None,
 ) -> CompiledFunction:
-    """Compile an expression, or a list, tuple or dict of expressions, to a function of arrays.
+    """Compile an expression, a list, tuple or dict of expressions, or a program, to a function of arrays.
 
     Parameters
     ----------
     outputs
         What to compute; the function returns the same structure, over arrays.  Several outputs share
-        every common part.
+        every common part.  Of a program from :func:`otus.parse` or :func:`otus.load`: a dict of its outputs.
     backend
         ``"numpy"``, or ``"reference"``: slow and obviously right.
     dims
@@ -42,7 +46,8 @@ def compile(
     pipeline
         The passes to run, as text; :func:`otus.pipeline` is the default.
     inputs
-        The order of inputs; by default that in which the outputs first read them.
+        The order of inputs, as names or tensors; by default that in which the outputs first read them, and
+        for a program that in which it declares them.
     name, description
         The emitted function's name and its module's first line.
     positions
@@ -61,6 +66,10 @@ def compile(
     from .runtime.compiled import CompiledFunction, Request, require_backend
 
     require_backend(backend)
+    order: tuple[str, ...] = ()
+    if isinstance(outputs, Module):
+        order, positions = tuple(outputs.tensors), positions or outputs.positions
+        outputs = dict(outputs.outputs)
     graph = graph_of(outputs, dims)
     text = pipeline if pipeline is not None else ("expand" if backend == "reference" else DEFAULT_PIPELINE)
     if not isinstance(text, str):
@@ -70,15 +79,42 @@ def compile(
         pipeline=parse_pipeline(text),
         backend=backend,
         memory_limit=memory_limit,
-        inputs=tuple(inputs) if inputs is not None else None,
+        inputs=None if inputs is None else _input_names(inputs),
         function_name=name,
         description=description,
         positions=positions or {},
         check=value_checker(),
         unflatten=lambda leaves: rebuild(outputs, leaves, is_leaf),
-        size_inputs=tuple(node for each in composites(outputs) for node in each.size_inputs()),
+        size_inputs=_size_inputs(outputs, dims),
+        declared=order,
     )
     return CompiledFunction(request)
+
+
+def _input_names(inputs: object) -> tuple[str, ...]:
+    """The names that ``inputs=`` lists; raises ``NamingError`` for anything but names and tensors."""
+    accepted = "inputs= takes a list of names or tensors, such as ['A', 'x']"
+    if isinstance(inputs, (str, Expression)) or not isinstance(inputs, Iterable):
+        raise NamingError(f"{accepted}, not {inputs!r}")
+    names = []
+    for each in inputs:
+        operation = each.node.op if isinstance(each, Expression) else None
+        if isinstance(each, str):
+            names.append(each)
+        elif isinstance(operation, Input):
+            names.append(operation.label)
+        else:
+            raise NamingError(f"{accepted}; {each!r} is neither")
+    return tuple(names)
+
+
+def _size_inputs(outputs: Any, dims: Mapping[str, int] | None) -> tuple[Node, ...]:
+    """Inputs that the outputs do not read, but that say what their symbolic sizes are."""
+    leaves = [leaf.node for leaf in flatten(outputs, is_leaf)]
+    known = dict.fromkeys(node for each in composites(outputs) for node in each.size_inputs())
+    found = [*known, *(node for node in remembered_inputs(leaves) if node not in known)]
+    new = specialise(found, dims) if dims else {}
+    return tuple(new.get(node, node) for node in found)
 
 
 def backends() -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from .frontend import Expression
 from .frontend.creation import tensor
 from .frontend.expression import TensorLike, as_node
+from .frontend.origins import remember_inputs, remembered_inputs
 from .ir import DType, Node, OtusError, ShapeError, Size, build, dim, inputs_of, specialise
 from .ir.dims import substitute, symbols
 from .ir.types import shape_text
@@ -68,31 +69,37 @@ class Compressed:
 
     def to_dense(self) -> Expression:
         """The whole tensor."""
-        return simplify(Expression.of(contract_terms(self._structure, range(len(self.shape)))))
+        return self._simplified(contract_terms(self._structure, range(len(self.shape))))
 
     def matvec(self, v: TensorLike) -> Expression:
         """The product with a vector of the shape of ``x``; raises ``ShapeError`` for another."""
-        return simplify(Expression.of(self._operator.apply(self._vector(v))))
+        return self._simplified(self._operator.apply(self._vector(v)))
 
     def solve(self, g: TensorLike) -> Expression:
         """The ``v`` with ``matvec(v) = g``: a solve for each batch index and each factor."""
-        return simplify(Expression.of(self._operator.solve(self._vector(g))))
+        return self._simplified(self._operator.solve(self._vector(g)))
 
     def diagonal(self) -> Expression:
         """The diagonal, of the shape of ``x``."""
-        return simplify(Expression.of(self._operator.diagonal()))
+        return self._simplified(self._operator.diagonal())
 
     def trace(self) -> Expression:
         """The sum of the diagonal."""
-        return simplify(Expression.of(self._operator.trace()))
+        return self._simplified(self._operator.trace())
 
     def logdet(self) -> Expression:
         """The logarithm of the absolute value of the determinant."""
-        return simplify(Expression.of(self._operator.log_determinant()))
+        return self._simplified(self._operator.log_determinant())
 
     def __repr__(self) -> str:
         stored = ", ".join(f"{x.dtype.short}{shape_text(x.shape)}" for x in self.parts)
         return f"<compressed {shape_text(self.shape)}: deltas {self.deltas}, stored {stored}>"
+
+    def _simplified(self, node: Node) -> Expression:
+        """The expression of a node, which remembers the inputs that give sizes."""
+        result = simplify(Expression.of(node))
+        remember_inputs([result.node], self._inputs)
+        return result
 
     def _vector(self, value: TensorLike) -> Node:
         node = as_node(value)
@@ -213,4 +220,8 @@ def compress(expr: Expression) -> Compressed:
     """
     if not isinstance(expr, Expression):
         raise OtusError(f"compress takes one expression, not {expr!r}; compress the blocks one by one")
-    return Compressed(structure_of(simplify(expr).node), inputs_of([expr.node]))
+    inputs = [*inputs_of([expr.node]), *remembered_inputs([expr.node])]
+    point = expr.shape[expr.ndim // 2 :]
+    # The tensor that an operator acts on is what a caller is sure to have, so it says the sizes first.
+    inputs.sort(key=lambda node: node.type.shape != point)
+    return Compressed(structure_of(simplify(expr).node), inputs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import ir
 from .frontend import Expression
+from .frontend.origins import remember_inputs, remembered_inputs
 from .ir import Cost, Graph, Node, OtusError
 from .passes import DEFAULT_PIPELINE, SIMPLIFY_PIPELINE, Report, innermost_requests, parse_pipeline
 from .structures import flatten, paths, rebuild
@@ -71,6 +72,7 @@ def run_pipeline(
 
     graph = graph_of(outputs, dims)
     after, report = parse_pipeline(text).run(graph, dims, value_checker(check))
+    remember_inputs(after.outputs, (*graph.inputs, *remembered_inputs(graph.outputs)))
     return rebuild(outputs, [Expression.of(node) for node in after.outputs], is_leaf), report
 
 

@@ -201,7 +201,8 @@ class CompiledFunction:
                 raise NamingError(f"inputs= names {name!r}, which no output reads{hint}")
         if len(set(wanted)) != len(wanted):
             raise NamingError(f"inputs= names a tensor twice: {_listed(wanted)}")
-        return [self._all[name] for name in dict.fromkeys((*wanted, *self._all))]
+        declared = [name for name in self._request.declared if name in self._all]
+        return [self._all[name] for name in dict.fromkeys((*wanted, *declared, *self._all))]
 
     def _read_inputs(self) -> tuple[Node, ...]:
         """The inputs that the plan reads; with ``inputs=``, exactly those."""

@@ -32,7 +32,8 @@ class Request:
     ``inputs`` is the order of inputs (by default that of first use), ``positions`` says where nodes
     stand in the user's text, ``check`` compares values before and after each pass, and ``unflatten``
     puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
-    the outputs do not read, but whose shapes may be needed.
+    the outputs do not read, but whose shapes may be needed.  ``declared`` orders those inputs that are
+    read, as far as ``inputs`` does not.
     """
 
     graph: Graph
@@ -46,6 +47,7 @@ class Request:
     check: Checker | None = None
     unflatten: Callable[[list[Any]], Any] = list
     size_inputs: tuple[Node, ...] = ()
+    declared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def compile(
     """Write a program as a stand-alone Python module.
 
     The module needs NumPy and nothing of Otus. It has one function, whose parameters are the tensors
-    that the outputs read. A file that Otus wrote is overwritten; any other only with --force.
+    that the outputs read, in the order of their declaration. A file that Otus wrote is overwritten;
+    any other only with --force.
     """
     sizes = read_sizes(dim)
     if not name.isidentifier() or keyword.iskeyword(name):
@@ -73,7 +74,7 @@ def compile_module(
 ) -> CompiledFunction:
     """The compiled outputs of a program; the emitted module says which file it comes from."""
     return compilation.compile(
-        dict(module.outputs),
+        module,
         backend=backend,
         dims=sized_outputs(module, sizes),
         pipeline=pipeline,

@@ -77,9 +77,7 @@ def run(
 
 
 def _compile(module: Module, backend: str, sizes: dict[str, int], pipeline: str | None) -> CompiledFunction:
-    return compilation.compile(
-        dict(module.outputs), backend=backend, dims=sized_outputs(module, sizes), pipeline=pipeline
-    )
+    return compilation.compile(module, backend=backend, dims=sized_outputs(module, sizes), pipeline=pipeline)
 
 
 def _report(

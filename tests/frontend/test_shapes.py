@@ -81,8 +81,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "negative size": (lambda: otus.tensor("x", (-1,)), "size -1 in shape (-1,) is negative; sizes start at 0"),
     "name": (lambda: otus.tensor("", (1,)), "'' cannot name a tensor; give a non-empty string"),
     "fact": (lambda: otus.tensor("x", (2, 2), symetric=True), "unknown fact 'symetric'; did you mean 'symmetric'?"),
-    "truth": (lambda: bool(B), "the truth of <f64[2,3] = input> is known only when it runs; use otus.where to choose "
-        "between values, or 'is' to compare expressions"),
+    "truth": (lambda: bool(B), "the truth of <f64[2,3] = input 'B'> is known only when it runs; use otus.where to "
+        "choose between values, or 'is' to compare expressions"),
     "not a tensor": (lambda: B + "x", "'x' is not a tensor; give an expression, a number or an array"),
 }  # fmt: skip
 
