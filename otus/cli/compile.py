@@ -81,7 +81,6 @@ def compile_module(
         name=name,
         description=f"{', '.join(module.outputs)} of {Path(module.file).name}, {MARK} {version('otus') or ''}".rstrip()
         + ".",
-        positions=module.positions,
     )
 
 
