@@ -129,7 +129,7 @@ class _Writer:
         used, fresh = {*self.taken, *taken}, []
         for size in sizes:
             symbol = size.symbol_name if isinstance(size, Dim) else None
-            base = symbol or next(x for x in (*_INDICES, "i''") if x not in used)
+            base = symbol or next((x for x in _INDICES if x not in used), "i")
             while base in used:
                 base += "'"
             used.add(base)

@@ -65,13 +65,18 @@ def apply_dims(nodes: Sequence[Node], dims: Mapping[str, int]) -> list[Node]:
 
 
 def run_pipeline(
-    outputs: Structure, text: str, dims: Mapping[str, int] | None = None, check: bool | None = None
+    outputs: Structure,
+    text: str,
+    dims: Mapping[str, int] | None = None,
+    check: bool | None = None,
+    memory_limit: int | str | None = None,
 ) -> tuple[Structure, Report]:
     """The rewritten expressions in the structure they came in, and what each pass did."""
     from .checking import value_checker
+    from .runtime.memory import keeping
 
     graph = graph_of(outputs, dims)
-    after, report = parse_pipeline(text).run(graph, dims, value_checker(check))
+    after, report = keeping(memory_limit, parse_pipeline(text)).run(graph, dims, value_checker(check))
     remember_inputs(after.outputs, (*graph.inputs, *remembered_inputs(graph.outputs)))
     return rebuild(outputs, [Expression.of(node) for node in after.outputs], is_leaf), report
 
@@ -97,15 +102,16 @@ def optimize(
 ) -> Structure:
     """The cheapest form of all outputs together, as the compiler would run it.
 
-    ``dims`` fixes sizes, ``pipeline`` replaces the default passes.  Raises ``MemoryLimitError`` naming
-    the largest tensor and the least limit that would do where ``memory_limit`` (bytes, or text such
-    as ``"2GiB"``) cannot be kept.
+    ``dims`` fixes sizes, ``pipeline`` replaces the default passes.  ``memory_limit`` (bytes, or text such
+    as ``"2GiB"``) is the most that may be allocated at once beside the inputs: indices are cut into
+    blocks until that holds.  Raises ``MemoryLimitError`` naming the tensor that is in the way, its size,
+    and the least limit that would do, where nothing fits; ``NamingError`` for a limit without sizes.
     """
-    from .runtime.memory import check_memory_limit
+    from .runtime.memory import require_sizes
 
-    result = run_pipeline(outputs, pipeline or DEFAULT_PIPELINE, dims)[0]
+    result = run_pipeline(outputs, pipeline or DEFAULT_PIPELINE, dims, memory_limit=memory_limit)[0]
     if memory_limit is not None:
-        check_memory_limit([x.node for x in flatten(result, is_leaf)], memory_limit, dims or {})
+        require_sizes([x.node for x in flatten(result, is_leaf)])
     return result
 
 
@@ -123,9 +129,10 @@ def cost(outputs: Any) -> Cost:
     12000
     """
     graph = graph_of(outputs)
+    dims = ir.specialise.free_symbols(graph.outputs)
     if innermost_requests(graph):
         graph = graph_of(simplify(outputs))
-    return ir.cost(graph.outputs)
+    return ir.cost(graph.outputs, dims)
 
 
 def dump(outputs: Any) -> str:
@@ -148,6 +155,8 @@ def parse_ir(text: str) -> Any:
     >>> otus.parse_ir(otus.dump(otus.exp(x))) is otus.exp(x)
     True
     """
+    if not isinstance(text, str):
+        raise OtusError(f"parse_ir takes IR text, as otus.dump gives it, not {type(text).__name__}")
     parsed = ir.parse_ir(text)
     if isinstance(parsed, Node):
         return Expression.of(parsed)

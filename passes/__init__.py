@@ -11,9 +11,12 @@ from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, grap
 from .manager import parse_pipeline as _parse_pipeline
 from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
+from .slice import Slice
 from .stabilise import Stabilise
 
-PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in (Stabilise, Expand, Simplify, Sharpen, ContractionOrder)}
+PASSES: dict[str, type[Pass]] = {
+    cls.name: cls for cls in (Stabilise, Expand, Simplify, Sharpen, ContractionOrder, Slice)
+}
 DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,contract"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 
@@ -39,6 +42,7 @@ __all__ = [
     "PassRecord",
     "Pipeline",
     "Report",
+    "Slice",
     "describe",
     "graph_text",
     "innermost_requests",

@@ -24,7 +24,8 @@ class ContractionOrder(Pass):
     Indices that only one operand carries are summed out of it first, deltas are eliminated where
     one of their indices is summed, and diagonals that remain are embedded last.  The number of
     operands of each einsum decreases.  ``optimizer`` is ``auto``, ``optimal``, ``dp``, ``greedy`` or
-    ``random-greedy``; ``size`` stands for dims whose size is unknown.  ::
+    ``random-greedy``; ``size`` stands for dims whose size is unknown; ``memory`` is a limit, which the pass
+    ``slice`` then keeps.  ::
 
         %1: f64[i,r] = einsum "ijk,jr,kr->ir" %X, %B, %C
 
@@ -37,6 +38,7 @@ class ContractionOrder(Pass):
     name: ClassVar[str] = "contract"
     optimizer: str = "auto"
     size: int = 64
+    memory: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -55,7 +57,13 @@ class ContractionOrder(Pass):
             fired["order_einsum"] += not is_pairwise(node.op, node.operands)
             return new
 
-        return graph.transform(change), fired
+        ordered = graph.transform(change)
+        if self.memory:
+            from .slice import Slice
+
+            ordered, sliced = Slice(self.memory, self.sizes).run_counting(ordered)
+            fired += sliced
+        return ordered, fired
 
     def with_sizes(self, sizes: Mapping[str, int]) -> ContractionOrder:
         """The same pass, planning for these sizes."""

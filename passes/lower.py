@@ -11,10 +11,10 @@ from ..ir.kernels import BlockLoop, Copy, DiagonalEmbedding, Direct, Factorisati
 from ..ir.printer import line, node_names
 from ..ir.program import Buffer, DimBinding, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
-from .contract import ContractionOrder, is_embedding, is_pairwise, planned_size, tied_labels
+from .contract import ContractionOrder, planned_size
 from .contraction_layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
-from .einsum_parts import is_embedding, tied_labels
+from .einsum_parts import is_embedding, is_pairwise, tied_labels
 
 _DEFAULT_SIZE = 64
 _FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)
@@ -36,7 +36,7 @@ def lower(
     that is not expanded.
     """
     planned = dict(sizes or {})
-    graph = _pairwise(graph, planned)
+    graph = pairwise(graph, planned)
     program = _Lowering(graph, planned).program(name, known_inputs)
     verify_program(program)
     return program
@@ -49,12 +49,12 @@ def lower_unbound(
 
     ``layouts`` gives the order of the axes in memory of inputs that are not row-major.
     """
-    program = _Lowering(_pairwise(graph, sizes), sizes).unbound(layouts or {})
+    program = _Lowering(pairwise(graph, sizes), sizes).unbound(layouts or {})
     verify_program(program)
     return program
 
 
-def _pairwise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+def pairwise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph with products of two at most; one that was ordered before stays as it is."""
     if all(is_pairwise(x.op, x.operands) for x in graph.nodes() if isinstance(x.op, ops.Einsum)):
         return graph

@@ -19,15 +19,24 @@ from .memory_workspace import workspace
 
 
 @dataclass(frozen=True)
+class Held:
+    """A tensor in memory: the buffer it is in, and the node of the call that made it."""
+
+    buffer: Buffer
+    node: Node
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Moment:
-    """One kernel call: the bytes allocated while it runs, and the tensors held, with what each takes.
+    """One kernel call: the bytes allocated while it runs, and the tensors held.
 
     ``loops`` are the loops that it runs in, outermost first, each with what is held outside of it.
     """
 
     bytes: int
     node: Node
-    held: tuple[tuple[Node, int], ...]
+    held: tuple[Held, ...]
     loops: tuple[Moment, ...] = ()
 
 
@@ -39,17 +48,15 @@ def moments(graph: Graph, sizes: Mapping[str, int]) -> list[Moment]:
 def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> list[Moment]:
     buffers = program.buffer_map()
     strided = set(strided)
-    nodes: dict[str, Node] = {}
-    held: dict[str, int] = {}
+    held: dict[str, Held] = {}
     found: list[Moment] = []
     for call, gone in zip(program.calls, releases(program), strict=True):
         _note_strides(call, buffers, strided)
         for name in call.outputs:
-            nodes[name] = call.node
-            held[name] = _allocated(name, call, buffers, strided, sizes)
+            size = _allocated(name, call, buffers, strided, sizes)
+            held[name] = Held(buffers[name], call.node, size)
         extra = workspace(call, buffers, strided, sizes)
-        listed = tuple((nodes[name], size) for name, size in held.items())
-        here = Moment(sum(held.values()) + extra, call.node, listed)
+        here = Moment(sum(each.bytes for each in held.values()) + extra, call.node, tuple(held.values()))
         if isinstance(call.kernel, BlockLoop):
             found += _inside(call.kernel, call, here, strided, sizes)
         else:

@@ -16,7 +16,7 @@ from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
 from .binding import bind_sizes
 from .executable import load_function
-from .memory import check_memory_limit
+from .memory import keeping
 from .reference import evaluate
 
 _KEPT_PLANS = 256
@@ -47,6 +47,7 @@ class Request:
     check: Checker | None = None
     unflatten: Callable[[list[Any]], Any] = list
     size_inputs: tuple[Node, ...] = ()
+    declared: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
 
 
@@ -84,12 +85,10 @@ class Planner:
         self._lock = threading.Lock()
         self._by_sizes: dict[tuple[tuple[str, int], ...], Plan] = {}
         self._by_program: dict[Program, Plan] = {}
-        prefix, self._suffix = split_pipeline(request.pipeline)
+        prefix, self._suffix = split_pipeline(keeping(request.memory_limit, request.pipeline))
         self._staged, self._staged_report = prefix.run(request.graph, check=request.check)
         self.general = self._make({})
         self.is_symbolic = bool(free_symbols(self.general.graph.outputs))
-        if request.memory_limit is not None and not self.is_symbolic:
-            check_memory_limit(self.general.graph.outputs, request.memory_limit, {})
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
         """The plan for these sizes; raises ``ShapeError`` or ``MemoryLimitError`` where they do not fit."""
@@ -109,8 +108,6 @@ class Planner:
     def _make(self, sizes: Mapping[str, int]) -> Plan:
         request = self._request
         graph, report = self._suffix.run(self._staged, sizes, request.check)
-        if sizes and request.memory_limit is not None:
-            check_memory_limit(graph.outputs, request.memory_limit, sizes)
         whole = (*self._staged_report, *report)
         return self._reference(graph, whole) if request.backend == "reference" else self._numpy(graph, whole, sizes)
 
