@@ -8,11 +8,12 @@ that is live at once when nodes run in order, inputs and outputs included.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .dims import Dim, Size, ceil_divide, evaluate, minimum, product, substitute, symbols, to_sympy
+from .errors import NamingError, nearest
 from .node import Node
 from .operations import (
     SVD,
@@ -61,6 +62,7 @@ class Cost:
     work: Size
     traffic: Size
     live: tuple[Size, ...]
+    others: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def flops(self) -> sympy.Expr:
@@ -80,7 +82,14 @@ class Cost:
         return sympy.Max(*map(to_sympy, self.live)) if len(self.live) > 1 else to_sympy(self.live[0])
 
     def __call__(self, sizes: Mapping[str, int] | None = None, /, **dims: int) -> SizedCost:
-        """The cost at these sizes; raises ``NamingError`` for a dim that has none."""
+        """The cost at these sizes; raises ``NamingError`` for a dim that has none, and for an unknown one.
+
+        A mapping may hold sizes of dims that the cost does not depend on; those given by name may not,
+        but for dims of the program (``others``).
+        """
+        for name in dims.keys() - self.dims - self.others:
+            hint = nearest(name, self.dims) or f"; the dims are {', '.join(sorted(self.dims)) or 'all fixed'}"
+            raise NamingError(f"the cost does not depend on a dim {name!r}{hint}")
         known = {**(sizes or {}), **dims}
         peak = max(evaluate(size, known) for size in self.live)
         return SizedCost(evaluate(self.work, known), evaluate(self.traffic, known), peak)
@@ -88,11 +97,14 @@ class Cost:
     @property
     def dims(self) -> frozenset[str]:
         """The dims that the cost depends on."""
-        return symbols(self.traffic) | symbols(self.work)
+        return frozenset().union(*map(symbols, (self.traffic, self.work, *self.live)))
 
 
-def cost(outputs: Sequence[Node]) -> Cost:
-    """The cost of computing ``outputs`` together, every shared node once."""
+def cost(outputs: Sequence[Node], others: Iterable[str] = ()) -> Cost:
+    """The cost of computing ``outputs`` together, every shared node once.
+
+    ``others`` are dims of the program that the cost need not depend on.
+    """
     order = topological(outputs)
     work: Size = 0
     traffic: Size = 0
@@ -100,7 +112,7 @@ def cost(outputs: Sequence[Node]) -> Cost:
         if not _is_made_before(node, order):
             work = work + flops(node)
             traffic = traffic + _traffic(node)
-    return Cost(work, traffic, _live_sizes(order, outputs))
+    return Cost(work, traffic, _live_sizes(order, outputs), frozenset(others))
 
 
 def node_bytes(node: Node) -> Size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .dims import Dim, Size, substitute, symbols
@@ -53,7 +53,7 @@ def _specialise_value(value: Any, sizes: Mapping[str, Size]) -> Any:
     return value
 
 
-def free_symbols(outputs: Sequence[Node]) -> frozenset[str]:
+def free_symbols(outputs: Iterable[Node]) -> frozenset[str]:
     """The names of the symbolic dims in the types and parameters of every node."""
     return frozenset().union(*map(node_symbols, topological(outputs)))
 

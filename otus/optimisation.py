@@ -9,6 +9,7 @@ from . import ir
 from .frontend import Expression
 from .frontend.origins import remember_inputs, remembered_inputs
 from .ir import Cost, Graph, Node, OtusError
+from .ir.specialise import free_symbols
 from .passes import DEFAULT_PIPELINE, SIMPLIFY_PIPELINE, Report, innermost_requests, parse_pipeline
 from .structures import flatten, paths, rebuild
 
@@ -51,8 +52,6 @@ def output_names(outputs: Any) -> list[str]:
 
 def apply_dims(nodes: Sequence[Node], dims: Mapping[str, int]) -> list[Node]:
     """Nodes with the symbolic dims of ``dims`` replaced; raises ``NamingError`` for an unknown one."""
-    from .ir.specialise import free_symbols
-
     known = free_symbols(nodes)
     for name, size in dims.items():
         if name not in known:
@@ -129,7 +128,7 @@ def cost(outputs: Any) -> Cost:
     12000
     """
     graph = graph_of(outputs)
-    dims = ir.specialise.free_symbols(graph.outputs)
+    dims = free_symbols(graph.outputs)
     if innermost_requests(graph):
         graph = graph_of(simplify(outputs))
     return ir.cost(graph.outputs, dims)

@@ -13,6 +13,7 @@ from ..ir import Cost, NamingError, Node, OtusError, UnsupportedError, cost
 from ..ir.dtypes import to_numpy_dtype
 from ..ir.errors import nearest
 from ..ir.program import Program
+from ..ir.specialise import free_symbols
 from ..passes import Report, graph_text
 from .arrays import NUMPY_RESULT, as_numpy, convert_result, result_kind
 from .binding import bind_sizes
@@ -103,7 +104,7 @@ class CompiledFunction:
     @property
     def cost(self) -> Cost:
         """What a call costs, as planned."""
-        return cost(self._plan.graph.outputs)
+        return cost(self._plan.graph.outputs, free_symbols(self._all.values()))
 
     @property
     def program(self) -> Program:

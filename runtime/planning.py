@@ -48,7 +48,6 @@ class Request:
     unflatten: Callable[[list[Any]], Any] = list
     size_inputs: tuple[Node, ...] = ()
     declared: tuple[str, ...] = ()
-    declared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

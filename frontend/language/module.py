@@ -61,6 +61,8 @@ def load(path: str | os.PathLike[str]) -> Module:
 
     Raises ``OtusError`` where the file cannot be read.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise OtusError(f"load takes the path of a program, not {type(path).__name__}; parse reads text")
     location = Path(path)
     try:
         source = _source(location)
