@@ -6,7 +6,10 @@ The default pipeline is :data:`DEFAULT_PIPELINE`; ``parse_pipeline`` reads anoth
 from __future__ import annotations
 
 from .contract import ContractionOrder
+from .distribute import Distribute
 from .expand import Expand, innermost_requests
+from .factor import FACTOR_RULES, Factor
+from .fuse import Fuse
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
 from .sharpen import Sharpen
@@ -15,9 +18,9 @@ from .slice import Slice
 from .stabilise import Stabilise
 
 PASSES: dict[str, type[Pass]] = {
-    cls.name: cls for cls in (Stabilise, Expand, Simplify, Sharpen, ContractionOrder, Slice)
+    cls.name: cls for cls in (Stabilise, Expand, Simplify, Sharpen, Distribute, ContractionOrder, Factor, Fuse, Slice)
 }
-DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,contract"
+DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,fuse"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 
 
@@ -34,6 +37,7 @@ def parse_pipeline(text: str) -> Pipeline:
 
 __all__ = [
     "DEFAULT_PIPELINE",
+    "FACTOR_RULES",
     "PASSES",
     "SIMPLIFY_PIPELINE",
     "SIMPLIFY_RULES",

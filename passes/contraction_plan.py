@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Size, build
@@ -36,6 +36,11 @@ class GraphPlan:
         self._table, self._plans = table, plans
         self._nodes: dict[int, Node] = {}
         self._alone = _roots_of_one_order(table, plans, outputs)
+
+    @property
+    def flops(self) -> int:
+        """The operations of all products together, two per multiply-add."""
+        return self._table.cost(plan.value.number for plan in self._plans.values())
 
     def built(self, node: Node, operands: Sequence[Node]) -> Node:
         """The einsum ``node`` on new operands, two tensors at a time."""
@@ -71,10 +76,19 @@ class GraphPlan:
 
 def plan_graph(graph: Graph, size: PlannedSize, optimizer: str) -> GraphPlan:
     """Plan every einsum of ``graph`` that multiplies tensors; those with a factor in common together."""
+    return _plan(graph.nodes(), size, optimizer)
+
+
+def planned_flops(nodes: Iterable[Node], size: PlannedSize, optimizer: str) -> int:
+    """The operations that the einsums among ``nodes`` take together."""
+    return _plan(nodes, size, optimizer).flops
+
+
+def _plan(nodes: Iterable[Node], size: PlannedSize, optimizer: str) -> GraphPlan:
     table = ProductTable()
     scaled: dict[Node, int | None] = {}
     contractions: dict[Node, Contraction] = {}
-    for node in graph.nodes():
+    for node in nodes:
         if isinstance(node.op, Einsum) and not _stands_as_it_is(node.op, node.operands):
             parts = parts_of(node.op, node.operands)
             if parts.factors:

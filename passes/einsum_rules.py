@@ -55,9 +55,9 @@ def merge_einsum(node: Node, context: Context) -> Node | None:
         if not isinstance(inner.op, Einsum):
             continue
         if _may_merge(inner, context):
-            return _merged(node, position, inner)
+            return merged(node, position, inner)
         if any(isinstance(x.op, Delta) for x in inner.operands):
-            return _merged(node, position, _split_deltas(inner))
+            return merged(node, position, _split_deltas(inner))
     return None
 
 
@@ -82,7 +82,8 @@ def _split_deltas(inner: Node) -> Node:
     return build.einsum(operands, [kept, *(inner.op.inputs[k] for k in deltas)], inner.op.output)
 
 
-def _merged(node: Node, position: int, inner: Node) -> Node:
+def merged(node: Node, position: int, inner: Node) -> Node:
+    """The einsum with operand ``position`` replaced by the factors of ``inner``, an einsum itself."""
     assert isinstance(node.op, Einsum)
     assert isinstance(inner.op, Einsum)
     outer_labels = node.op.inputs[position]

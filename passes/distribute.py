@@ -1,0 +1,155 @@
+"""The pass that multiplies sums out where that saves work."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..ir import Graph, Node, Size, build
+from ..ir.operations import Einsum, LinearCombination
+from ..ir.traverse import rebuild
+from .contract import planned_size
+from .contraction_plan import planned_flops
+from .einsum_rules import merged
+from .manager import Pass
+from .simplify import Simplify
+
+# Sums of more terms, and with more readers, are left as they are.
+_MOST_TERMS = 8
+_MOST_EINSUMS = 36
+_ROUNDS = 10
+# A form that saves less than this share of the work is not worth another graph.
+_WORTHWHILE = 0.95
+
+
+@dataclass(frozen=True)
+class Distribute(Pass):
+    """Graph in; equal graph out, in which no sum of products is better multiplied out.
+
+    A sum goes into the products that read it where all of them together, with what they then share,
+    take fewer operations.  It is done only where it costs no digits: one sum a product, and all terms
+    but one are products themselves, so that the sum was rounded as coarsely as what replaces it.  A
+    square ``‖a − b‖²`` is therefore never expanded.  The number of operations decreases.  ::
+
+        %1: f64[i,j] = linear_combination {1, -1} %X, %UV       # %UV = einsum "ir,jr->ij" %U, %V
+        %2: f64[i,r] = einsum "ij,jr->ir" %1, %V
+
+    becomes ``einsum "ij,jr->ir" %X, %V`` less ``einsum "is,js,jr->ir" %U, %V, %V``, which never makes
+    the matrix ``%UV``.
+    """
+
+    name: ClassVar[str] = "distribute"
+    size: int = 64
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def run(self, graph: Graph) -> Graph:
+        """Multiply out what pays, for the sizes at hand."""
+        return self.run_counting(graph)[0]
+
+    def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
+        """The graph, and how many sums were multiplied out."""
+        fired: Counter[str] = Counter()
+        for _ in range(_ROUNDS):
+            chosen = self._chosen(graph)
+            if not chosen:
+                break
+            fired["distribute_sum"] += len(set(chosen.values()))
+            graph = Simplify().run(_multiplied_out(graph, chosen))
+        return graph, fired
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Distribute:
+        """The same pass, planning for these sizes."""
+        return dataclasses.replace(self, sizes={**self.sizes, **sizes}) if sizes else self
+
+    def _chosen(self, graph: Graph) -> dict[Node, Node]:
+        """For the einsums to rewrite, the sum to multiply out."""
+        readers = _readers(graph)
+        chosen: dict[Node, Node] = {}
+        touched: set[Node] = set()
+        for total in graph.nodes():
+            if not may_be_multiplied_out(total):
+                continue
+            products = [x for x in readers[total] if isinstance(x.op, Einsum) and x.operands.count(total) == 1]
+            terms = len(total.operands)
+            if not products or terms * len(products) > _MOST_EINSUMS or touched & {total, *products}:
+                continue
+            if self._pays(graph, total, products, readers):
+                chosen.update(dict.fromkeys(products, total))
+                touched |= {total, *products, *total.operands}
+        return chosen
+
+    def _pays(
+        self, graph: Graph, total: Node, products: Sequence[Node], readers: Mapping[Node, Sequence[Node]]
+    ) -> bool:
+        gone = set(products) >= set(readers[total]) and total not in graph.outputs
+        own = [x for x in total.operands if isinstance(x.op, Einsum)]
+        kept = [x for x in own if x in graph.outputs or set(readers[x]) != {total} or not gone]
+        expanded = [part for product in products for _, part in multiplied_terms(product, total)]
+        before = planned_flops([*own, *products], self._size, "auto") + self._additions(total)
+        after = planned_flops(dict.fromkeys([*kept, *expanded]), self._size, "auto")
+        after += sum(self._volume(x) * (len(total.operands) - 1) for x in products)
+        after += 0 if gone else self._additions(total)
+        return after < _WORTHWHILE * before
+
+    def _additions(self, total: Node) -> int:
+        return self._volume(total) * (len(total.operands) - 1)
+
+    def _volume(self, node: Node) -> int:
+        return math.prod(max(self._size(x), 1) for x in node.type.shape)
+
+    def _size(self, size: Size) -> int:
+        return planned_size(size, self.sizes, self.size)
+
+
+def may_be_multiplied_out(total: Node) -> bool:
+    """Whether a sum is rounded as coarsely as its terms, all but one of which are products of tensors.
+
+    ``x − m`` of two tensors that are read may be exact where they are close (Sterbenz); its product with
+    a matrix is not what the difference of two products gives.
+    """
+    if not isinstance(total.op, LinearCombination) or not 2 <= len(total.operands) <= _MOST_TERMS:
+        return False
+    if any(len(labels) != total.ndim for labels in total.op.inputs):
+        return False
+    return sum(not _is_product(x) for x in total.operands) <= 1
+
+
+def _is_product(node: Node) -> bool:
+    return isinstance(node.op, Einsum) and sum(x.ndim > 0 for x in node.operands) > 1
+
+
+def multiplied_terms(product: Node, total: Node) -> Iterator[tuple[complex, Node]]:
+    """The coefficients and products that an einsum becomes when one operand, a sum, is multiplied out."""
+    assert isinstance(product.op, Einsum)
+    assert isinstance(total.op, LinearCombination)
+    position = product.operands.index(total)
+    labels = product.op.inputs[position]
+    for coefficient, term, names in zip(total.op.coefficients, total.operands, total.op.inputs, strict=True):
+        operands, inputs = list(product.operands), list(product.op.inputs)
+        operands[position], inputs[position] = term, tuple(labels[axis] for axis in names)
+        part = build.einsum(operands, inputs, product.op.output)
+        yield coefficient, merged(part, position, term) if isinstance(term.op, Einsum) else part
+
+
+def _multiplied_out(graph: Graph, chosen: Mapping[Node, Node]) -> Graph:
+    def change(node: Node, operands: Sequence[Node]) -> Node:
+        new = rebuild(node, operands)
+        if node not in chosen:
+            return new
+        total = operands[node.operands.index(chosen[node])]
+        coefficients, parts = zip(*multiplied_terms(new, total), strict=True)
+        return build.linear_combination(coefficients, parts)
+
+    return graph.transform(change)
+
+
+def _readers(graph: Graph) -> dict[Node, list[Node]]:
+    readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes()}
+    for node in readers:
+        for operand in dict.fromkeys(node.operands):
+            readers[operand].append(node)
+    return readers
