@@ -149,6 +149,8 @@ class ScalarPrinter:
 
     def _of_numbers(self, function: str, operands: list[_Value], result: DType | Number) -> _Value:
         """A function of literals alone: a Python number, so that it stays weak."""
+        if function == "neg":
+            return _Value(f"-{operands[0].within(_UNARY + 1)}", result, _UNARY, array=False)
         value = self._applied(function, operands, infix=False)
         if isinstance(result, DType):
             return _Value(f"{dtype_source(result)}({value.code})", result)
@@ -171,6 +173,8 @@ class ScalarPrinter:
                 return _Value(f"-{operands[0].within(_UNARY + 1)}", DType.bool, _UNARY)
             case "rsqrt":
                 return _Value(f"1 / np.sqrt({codes[0]})", DType.bool, _MULTIPLY)
+            case "reciprocal" if not operands[0].array:
+                return _Value(f"np.true_divide(1, {codes[0]})", DType.bool)
             case "reciprocal":
                 return _Value(f"1 / {operands[0].within(_MULTIPLY + 1)}", DType.bool, _MULTIPLY)
             case "relu":
