@@ -76,10 +76,11 @@ def negative(x: TensorLike) -> Expression:
 
 
 def power(x: TensorLike, y: TensorLike) -> Expression:
-    """``x ** y``."""
-    exponent = operand(y)
-    base = operand(x)
-    if isinstance(base, Node) and base.type.dtype is not DType.bool and not isinstance(exponent, Node):
+    """``x ** y``; of two booleans an ``int8``, as in NumPy."""
+    base, exponent = operand(x), operand(y)
+    if result_dtype([base, exponent]) is DType.bool:
+        base = build.cast(as_node(x), DType.int8)
+    if isinstance(base, Node) and not isinstance(exponent, Node):
         dtype = result_dtype([base, exponent])
         if not dtype.is_inexact and isinstance(exponent, int) and exponent < 0:
             raise DTypeError(f"{dtype} has no power {exponent}; cast the tensor to a floating dtype first")
@@ -87,7 +88,14 @@ def power(x: TensorLike, y: TensorLike) -> Expression:
             return Expression.of(build.cast(base, dtype))
         if exponent == 2:
             return Expression.of(build.apply("square", build.cast(base, dtype)))
-    return elementwise("pow", x, y)
+    return elementwise("pow", Expression.of(base) if isinstance(base, Node) else base, y)
+
+
+def raised(x: TensorLike, y: TensorLike) -> Expression:
+    """``x ** y`` as the operator means it: NumPy squares booleans to ``int8``, while its ``power`` gives ``int64``."""
+    if isinstance(x, Expression) and x.dtype is DType.bool and type(y) is int and y == 2:
+        return square(x)
+    return power(x, y)
 
 
 def exp(x: TensorLike) -> Expression:
@@ -121,8 +129,9 @@ def rsqrt(x: TensorLike) -> Expression:
 
 
 def square(x: TensorLike) -> Expression:
-    """``x * x``."""
-    return elementwise("square", x)
+    """``x * x``; an ``int8`` of booleans, as in NumPy."""
+    node = as_node(x)
+    return Expression.of(build.apply("square", build.cast(node, DType.int8) if node.type.dtype is DType.bool else node))
 
 
 def reciprocal(x: TensorLike) -> Expression:

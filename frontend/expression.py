@@ -155,7 +155,7 @@ class Expression:
         return _elementwise.divide(other, self)
 
     def __pow__(self, other: TensorLike) -> Expression:
-        return _elementwise.power(self, other)
+        return _elementwise.raised(self, other)
 
     def __rpow__(self, other: TensorLike) -> Expression:
         return _elementwise.power(other, self)

@@ -47,6 +47,8 @@ def combine(symbol: str, left: Value, right: Value, span: Span) -> Value:
 def _of_tensors(symbol: str, left: Value, right: Value) -> Any:
     if symbol == "//":
         return FUNCTIONS["floor"](FUNCTIONS["divide"](left, right))
+    if symbol in ("^", "**"):
+        return left**right  # type: ignore[operator]
     return FUNCTIONS[OPERATORS[symbol]](left, right)
 
 

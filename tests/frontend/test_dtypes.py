@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ DIFFERENT: dict[tuple[str, str], str] = {
     },
     **{("reciprocal", kind): _DIVISION for kind in "biu"},
     **{("erf", dtype): "SciPy has no half precision" for dtype in ("bool", "int8", "uint8", "float16")},
-    ("square", "b"): "NumPy squares booleans to int8",
     ("conj", "b"): "NumPy conjugates booleans to int8",
     ("sign", "b"): "NumPy has none; in Otus a boolean is its own sign",
     ("relu", "b"): "NumPy has none, and maximum with the number 0 is int64",
@@ -141,6 +141,40 @@ def test_python_numbers_adapt(dtype: str) -> None:
         made = case(x)
         assert made.dtype == str(expected.dtype)
         np.testing.assert_allclose(run(made, data), expected, rtol=2e-3 if dtype == "float16" else 1e-6)
+
+
+POWERS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "b ** 2": lambda module, b, i: b**2,
+    "b ** 3": lambda module, b, i: b**3,
+    "b ** 1": lambda module, b, i: b**1,
+    "b ** 0": lambda module, b, i: b**0,
+    "b ** 0.5": lambda module, b, i: b**0.5,
+    "b ** True": lambda module, b, i: b**True,
+    "b ** False": lambda module, b, i: b**False,
+    "True ** b": lambda module, b, i: True**b,
+    "2 ** b": lambda module, b, i: 2**b,
+    "b ** b": lambda module, b, i: b**b,
+    "b ** i": lambda module, b, i: b**i,
+    "i ** b": lambda module, b, i: i**b,
+    "power(b, 2)": lambda module, b, i: module.power(b, 2),
+    "power(b, b)": lambda module, b, i: module.power(b, b),
+}
+
+
+@pytest.mark.parametrize("text", POWERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_powers_of_booleans(text: str, backend: str) -> None:
+    data = {"b": np.array([True, False]), "i": np.array([2, 3], "int8")}
+    expected = np.asarray(POWERS[text](np, data["b"], data["i"]))
+    powers = POWERS[text](otus, otus.tensor("b", (2,), dtype="bool"), otus.tensor("i", (2,), dtype="int8"))
+    assert powers.dtype == expected.dtype.name
+    result = run(powers, data, backend)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_a_program_squares_booleans_as_numpy_does() -> None:
+    assert otus.parse("tensor b[n] : bool\ny = b ^ 2")["y"].dtype == "int8"
 
 
 def test_integer_powers() -> None:
