@@ -160,13 +160,13 @@ def _cast_weak(array: Array, type: TensorType, name: str) -> Array:
 
 def _cast_exactly(array: Array, type: TensorType, name: str) -> Array:
     target = to_numpy_dtype(type.dtype)
-    if array.dtype.kind not in "biufcV" or array.dtype.name == "void":
+    if array.dtype.kind not in "biufcV" or array.dtype.name.startswith("void"):
         raise DTypeError(f"tensor {name!r} was given with dtype {array.dtype}; numbers are accepted")
     if not np.can_cast(array.dtype, target, "safe"):
+        declare = f", or declare dtype='{array.dtype.name}'" if array.dtype.name in DType.__members__ else ""
         raise DTypeError(
             f"tensor {name!r} is {type.dtype}, but was given with dtype {array.dtype.name}, which "
-            f"would lose information; pass {name}{_conversion(array.dtype, target)}, or declare "
-            f"dtype='{array.dtype.name}'"
+            f"would lose information; pass {name}{_conversion(array.dtype, target)}{declare}"
         )
     return array.astype(target)
 

@@ -96,6 +96,19 @@ def test_the_text_of_a_lossy_cast() -> None:
         convert(np.zeros(2, complex), 2)
 
 
+def test_only_dtypes_that_otus_knows_are_named() -> None:
+    wide = np.zeros(2, np.longdouble)
+    with pytest.raises(DTypeError) as caught:
+        convert(wide, 2)
+    assert str(caught.value) == (
+        f"tensor 'x' is float64, but was given with dtype {wide.dtype}, which would lose information; "
+        "pass x.astype('float64')"
+    )
+    for records in (np.zeros(2, "V8"), np.zeros(2, [("a", float)])):
+        with pytest.raises(DTypeError, match="numbers are accepted"):
+            convert(records, 2)
+
+
 @pytest.mark.parametrize(
     ("value", "dtype"),
     [
