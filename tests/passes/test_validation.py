@@ -334,7 +334,7 @@ def test_what_cannot_be_evaluated_is_said() -> None:
 
 
 def test_what_is_too_large_is_said() -> None:
-    big = [otus.tensor(name, (400, 400)) for name in "PQR"]
+    big = [otus.tensor(name, (2000, 2000)) for name in "PQR"]
     with pytest.warns(CheckWarning, match="would take about .* operations; leave sizes symbolic"):
         checked(otus.einsum("ij,jk,kl->il", *big), "simplify")
 

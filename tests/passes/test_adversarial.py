@@ -1,0 +1,74 @@
+"""The adversarial cases hold: values, what is stated of the graph, and every pass by value."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from adversarial import CASES
+from evaluation import BACKENDS, assert_close, assert_round_trip
+
+import otus
+from otus.optimisation import run_pipeline
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CASES)
+def test_values(name: str, backend: str) -> None:
+    case = CASES[name]
+    compiled = otus.compile(list(case.build()), backend=backend)
+    values = compiled(**case.data)
+    with np.errstate(all="ignore"):
+        expected = case.expected(**case.data)
+    for value, wanted in zip(values, expected, strict=True):
+        assert_close(value, wanted, case.tolerance, case.tolerance, name)
+        if backend == "numpy":
+            assert np.asarray(value).dtype == np.asarray(wanted).dtype, name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_stated_of_the_graph(name: str) -> None:
+    case = CASES[name]
+    nodes = [x.node for x in otus.optimize(list(case.build()))]
+    assert_round_trip(nodes)
+    assert case.holds(nodes), otus.ir.dump(nodes)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_pass_by_value(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_pipeline(list(CASES[name].build()), otus.pipeline(), check=True)
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    for other in (otus.tensor("A", ("n", "m")), otus.tensor("A", ("n",), dtype="float32")):
+        with pytest.raises(otus.OtusError, match="two different tensors are called 'A'"):
+            otus.compile(otus.tensor("A", ("n",)).sum() + other.sum())
+    with pytest.raises(otus.OtusError, match="two different tensors are called 'H'"):
+        otus.simplify([otus.tensor("H", ("n", "n")), otus.tensor("H", ("n", "n"), symmetric=True)])
+
+
+def test_algebra_is_that_of_finite_numbers() -> None:
+    """``x·0`` and ``x − x`` are 0 by algebra, also where x is infinite; only ``expand`` alone computes them."""
+    x = otus.tensor("x", ("n",))
+    data = np.array([1.0, np.inf, np.nan])
+    for value in otus.compile([x * 0, x - x, otus.einsum("i,->i", x, otus.constant(0.0))])(data):
+        np.testing.assert_array_equal(value, np.zeros(3))
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(otus.compile(x * 0, pipeline="expand")(data), [0.0, np.nan, np.nan])
+
+
+def test_what_is_no_algebra_follows_numpy_at_infinity() -> None:
+    x = otus.tensor("x", ("n",))
+    data = np.array([1.0, np.inf, -np.inf, np.nan, 0.0])
+    with np.errstate(all="ignore"):
+        values = otus.compile([x / x, x * x, 2 * x, x + 1, otus.where(x > 0, x, 0.0), otus.maximum(x, 0.0), 1 / x])(
+            data
+        )
+        expected = [
+            data / data, data * data, 2 * data, data + 1, np.where(data > 0, data, 0), np.maximum(data, 0), 1 / data,
+        ]  # fmt: skip
+    for value, wanted in zip(values, expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
