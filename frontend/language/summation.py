@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from ..expression import Expression as Tensor
 from .calls import ELEMENTWISE, INDEX_REDUCTIONS, KEEPING
 from .diagnostics import LanguageError, Span
 from .indices import IndexNames, listed_indices
@@ -42,6 +43,7 @@ from .syntax import (
     Sequence,
     Sum,
     Unary,
+    walk,
 )
 from .terms import Term
 
@@ -203,11 +205,28 @@ def check_closed(analysis: Summation, root: Expression, keep: str) -> None:
     place = next((x for x in places if set(loose) & set(analysis.free_of(x))), root)
     names = ",".join(loose)
     are = "is" if len(loose) == 1 else "are"
+    hint = f"to sum, write sum[{names}](...){keep.format('it' if len(loose) == 1 else 'them', names)}"
     raise LanguageError.at(
         place.span,
         f"{index_list(loose)} not on the left, and {are} not repeated in a product to be summed over",
-        f"to sum, write sum[{names}](...){keep.format('it' if len(loose) == 1 else 'them', names)}",
+        _hint_at_whole_tensor(analysis, place) or hint,
     )
+
+
+def _hint_at_whole_tensor(analysis: Summation, place: Expression) -> str | None:
+    """How to write a whole tensor that stands beside a part with a left-over index, as in ``x[i] * w``."""
+    loose = analysis.loose
+    for part in walk(place):
+        beside = part.factors if isinstance(part, Product) else part.terms if isinstance(part, Sum) else ()
+        if not any(name in analysis.free_of(x) for x in beside for name in loose):
+            continue
+        for name in beside:
+            value = analysis.frame.peek(name.name) if isinstance(name, Name) else None
+            if isinstance(name, Name) and isinstance(value, Tensor) and value.ndim:
+                more = [x for x in "ijklmnpqrst" if x not in analysis.free]
+                indices = ",".join([*loose, *more][: value.ndim])
+                return f"{name.name} stands without its indices; write {name.name}[{indices}]"
+    return None
 
 
 def index_list(names: Iterable[str]) -> str:

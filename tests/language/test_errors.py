@@ -103,6 +103,21 @@ p.otus:3:26: index 'i' starts at 1 to keep x[i-1] inside its axis, but the axis 
     3 | y[j,i] = delta[i,j] * (x[i-1] + x[i])
       |                          ^^^
   hint: write i+1 in place of i everywhere on the right""",
+    "y = 2 - x[i] * x": """\
+p.otus:3:9: index 'i' is not on the left, and is not repeated in a product to be summed over
+    3 | y = 2 - x[i] * x
+      |         ^^^^^^^^
+  hint: x stands without its indices; write x[i]""",
+    "y[i] = A[i,j] * -2 * B": """\
+p.otus:3:8: index 'j' is not on the left, and is not repeated in a product to be summed over
+    3 | y[i] = A[i,j] * -2 * B
+      |        ^^^^^^^^^^^^^^^
+  hint: B stands without its indices; write B[j,k]""",
+    "y = exp((x[i] - x) ^ 2)": """\
+p.otus:3:5: index 'i' is not on the left, and is not repeated in a product to be summed over
+    3 | y = exp((x[i] - x) ^ 2)
+      |     ^^^^^^^^^^^^^^^^^^^
+  hint: x stands without its indices; write x[i]""",
     "y = x[i+k] * x[i+k]": """\
 p.otus:3:7: the ranges of 'i' and 'k' cannot both be inferred from x[i+k]
     3 | y = x[i+k] * x[i+k]
