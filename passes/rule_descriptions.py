@@ -10,6 +10,8 @@ from .stabilise import SCALAR_PATTERNS
 # Steps that passes count without being rules of the rewrite engine.
 _STEPS = {
     "order_einsum": "a product of several tensors -> products of two, in the cheapest order",
+    "distribute_sum": "(a + b)·c -> a·c + b·c, where the products together take fewer operations",
+    "slice_index": "a region of the graph -> a loop over blocks of an index, which fits into memory",
     "logsumexp": "log(Σ exp(e)) -> logsumexp(e)",
     "scaled_logsumexp": "log(c·Σ exp(e)) -> logsumexp(e) + log(c), and log(1 + Σ exp(e)) -> softplus(logsumexp(e))",
     "softmax": "exp(a) / Σ exp(e) -> exp(a - logsumexp(e))",

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import starmap
 
 from ..ir import Cost, Graph, Node, Size, SizedCost, cost
 from ..ir.dims import evaluate, symbols
@@ -186,9 +185,10 @@ def _symbols(states: Sequence[Graph]) -> list[str]:
 
 
 def _rules(record: PassRecord) -> tuple[RuleExplanation, ...]:
-    fired = [(name, count, describe_rule(name)) for name, count in record.rules.items()]
-    fired += [(kind, count, "request -> the operations that compute it") for kind, count in _expanded(record).items()]
-    return tuple(starmap(RuleExplanation, sorted(fired, key=lambda item: (-item[1], item[0]))))
+    fired = [RuleExplanation(name, count, describe_rule(name)) for name, count in record.rules.items()]
+    for kind, count in _expanded(record).items():
+        fired.append(RuleExplanation(kind, count, "request -> the operations that compute it"))
+    return tuple(sorted(fired, key=lambda each: (-each.count, each.name)))
 
 
 def _expanded(record: PassRecord) -> Counter[str]:

@@ -30,8 +30,8 @@ class DifferenceLine:
 class GraphDifference:
     """The operations of two graphs, operands before users.
 
-    ``lines`` are those of both graphs, with one name for each node that they share; the lines
-    ``return`` stand last where they differ.
+    ``lines`` are those of both graphs, with one name for each node that they share (a loop takes several
+    lines); the lines ``return`` stand last where they differ.
     """
 
     lines: tuple[DifferenceLine, ...] = field(repr=False)
@@ -64,7 +64,7 @@ def difference(before: Graph, after: Graph) -> GraphDifference:
     pairs = zip_longest(before.outputs, after.outputs)
     order = topological(node for node in chain.from_iterable(pairs) if node is not None)
     names = _joint_names(before, after, order, old & new)
-    lines = [DifferenceLine(_mark(node, old, new), line(node, names)) for node in order]
+    lines = [DifferenceLine(_mark(node, old, new), text) for node in order for text in line(node, names).splitlines()]
     returned = [f"return {_returned(graph, names)}" for graph in (before, after)]
     if returned[0] != returned[1]:
         lines += [DifferenceLine(REMOVED, returned[0]), DifferenceLine(ADDED, returned[1])]

@@ -34,7 +34,7 @@ def leading_terms(size: Size, sizes: Mapping[str, int] | None = None) -> str:
     """
     terms, omitted = _leading(_unrounded(size))
     known = dict.fromkeys(symbols(size), _UNKNOWN) | dict(sizes or {})
-    terms.sort(key=lambda term: (-abs(_value(term, known)), str(term)))
+    terms.sort(key=lambda term: (-abs(value := _value(term, known)), value < 0, str(term)))
     text = " + ".join(map(_term_text, terms[:_KEPT])).replace("+ -", "- ")
     return text + (" + …" if omitted or len(terms) > _KEPT else "")
 

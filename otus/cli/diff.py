@@ -17,8 +17,10 @@ from .console import write, write_json, write_styled
 from .explain import cost_record
 from .options import AsJson, Sizes, read_sizes
 
-_DEFINED = re.compile(r"^\s*%(\w+):", re.MULTILINE)
-_RETURN = re.compile(r"^\s*return\s.*", re.MULTILINE | re.DOTALL)
+# What stands at the margin: the lines inside a loop are indented, and have names of their own.
+_DEFINED = re.compile(r"^%(\w+):", re.MULTILINE)
+_RETURN = re.compile(r"^return\s.*", re.MULTILINE | re.DOTALL)
+_COSTS = "flops {}; bytes moved {}; peak bytes {}"
 _COLOURS = {REMOVED: "red", ADDED: "green"}
 
 EXAMPLE = """\b
@@ -32,10 +34,11 @@ IrFile = Annotated[Path, typer.Argument(metavar="FILE", help="IR text, as `otus 
 
 
 def diff(before: IrFile, after: IrFile, dim: Sizes = None, as_json: AsJson = False) -> None:
-    """Show the operations in which two IR texts differ: - for the first only, + for the second only.
+    """Show the operations in which two IR texts differ.
 
-    Equal operations on equal operands count as one whatever their numbers and order, so what is shown
-    differs in fact. Costs are leading terms in the dims, or numbers where --dim gives every size.
+    Those of the first alone stand after -, those of the second alone after +. Equal operations on equal
+    operands are one operation, whatever their numbers and their order, so what is shown differs in fact.
+    Costs are leading terms in the dims, or numbers where --dim gives every size.
     """
     sizes = read_sizes(dim)
     graphs = read_graph(before), read_graph(after)
@@ -45,7 +48,7 @@ def diff(before: IrFile, after: IrFile, dim: Sizes = None, as_json: AsJson = Fal
         write_json({"before": str(before), "after": str(after), **_record(found, costs, sizes)})
         return
     for each in found.lines:
-        if each.mark != EQUAL:
+        if each.mark != EQUAL and not found.same_values:
             write_styled(f"{each.mark} {each.text}", _COLOURS[each.mark])
     write(_summary(found, graphs, costs, sizes))
 
@@ -76,8 +79,7 @@ def _named(text: str) -> dict[str, Node]:
     body = _RETURN.sub("", text)
     names = ", ".join(f'"{name}": %{name}' for name in _DEFINED.findall(body))
     found = parse_ir(f"{body}\nreturn {{{names}}}")
-    assert isinstance(found, dict)
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 # --- what is said ------------------------------------------------------------------------------
@@ -102,20 +104,19 @@ def _renamed(graphs: Sequence[Graph]) -> str:
 
 
 def _cost_change(costs: Sequence[Cost | None], sizes: Mapping[str, int]) -> str:
-    before, after = costs
+    """The costs before and after; of one graph alone where the other has derivatives to expand."""
+    before, after = (None if value is None else _cost_texts(value, sizes) for value in costs)
     if before is None and after is None:
-        return "no costs, for derivatives are not expanded yet"
-    texts = [_cost_text(before, sizes), _cost_text(after, sizes)]
-    return "; ".join(
-        f"{name} {old} -> {new}" if old != new else f"{name} {old}"
-        for name, old, new in zip(("flops", "bytes", "peak bytes"), *texts, strict=True)
-    )
+        return "derivatives not expanded yet, so no costs"
+    if before is None or after is None:
+        known = before or after or ()
+        which = "first" if before is None else "second"
+        return f"derivatives not expanded yet in the {which}, in the other {_COSTS.format(*known)}"
+    return _COSTS.format(*(old if old == new else f"{old} -> {new}" for old, new in zip(before, after, strict=True)))
 
 
-def _cost_text(value: Cost | None, sizes: Mapping[str, int]) -> tuple[str, ...]:
+def _cost_texts(value: Cost, sizes: Mapping[str, int]) -> tuple[str, ...]:
     """The three costs: numbers where the sizes settle them, else leading terms."""
-    if value is None:
-        return ("(not expanded yet)",) * 3
     if value.dims <= sizes.keys():
         sized = value(sizes)
         return human_count(sized.flops), human_bytes(sized.bytes), human_bytes(sized.peak_bytes)

@@ -17,7 +17,7 @@ from .compile import compile_module
 from .console import progress, show, write, write_json
 from .explanation_text import explanation_text
 from .options import AsJson, Pipeline, ProgramFile, Sizes, read_sizes
-from .program import check_sizes, load_program, sized_outputs
+from .program import check_expands, check_sizes, load_program, sized_outputs
 
 EXAMPLE = """\b
 Example:
@@ -38,7 +38,7 @@ def explain_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each pass did with a program, what it saved, and where the cost is now.
+    """Show what each pass did and saved, and where the cost is now.
 
     Costs are polynomials in the dims, and numbers at the sizes of --dim and of the program; a dim of
     which nobody says the size is taken as the planner takes it. The page holds the program, the operations
@@ -67,7 +67,8 @@ def explain_command(
 
 
 def planned(module: Module, sizes: dict[str, int], pipeline: str | None) -> Plan:
-    """What runs at these sizes; contractions are planned for them, and the program serves any others too."""
+    """What runs at these sizes: contractions are planned for them."""
+    check_expands(module, pipeline)
     return compile_module(module, "numpy", {}, pipeline).plan_for(sized_outputs(module, sizes))
 
 

@@ -118,12 +118,10 @@ def _cost_cells(found: Explanation, before: Cost | None, after: Cost | None) -> 
         return "", NOT_EXPANDED
     sized = found.at_sizes(after)
     texts = human_count(sized.flops), human_bytes(sized.bytes), human_bytes(sized.peak_bytes)
-    changes = ("", "", "")
-    if before is not None:
-        changes = tuple(
-            change_text(old, new) for old, new in zip(numbers(found.at_sizes(before)), numbers(sized), strict=True)
-        )
-    return tuple(cell for pair in zip(texts, changes, strict=True) for cell in pair)
+    if before is None:
+        return tuple(cell for text in texts for cell in (text, ""))
+    pairs = zip(numbers(found.at_sizes(before)), numbers(sized), strict=True)
+    return tuple(cell for text, pair in zip(texts, pairs, strict=True) for cell in (text, change_text(*pair)))
 
 
 def numbers(sized: SizedCost) -> tuple[int, int, int]:

@@ -10,7 +10,10 @@ from ..frontend import Expression
 from ..frontend.language import Module, load
 from ..ir import Graph, NamingError, OtusError, ShapeError, specialise
 from ..ir.errors import nearest
+from ..ir.operations import Derivative
 from ..ir.specialise import free_symbols
+from ..passes import DEFAULT_PIPELINE, parse_pipeline
+from ..passes.expand import Expand
 
 
 def load_program(path: Path) -> Module:
@@ -44,6 +47,17 @@ def check_sizes(module: Module, sizes: Mapping[str, int]) -> None:
         if name not in known and name not in module.dims:
             hint = nearest(name, known) or f"; its dims are {', '.join(known) or 'all fixed'}"
             raise NamingError(f"{module.file} has no dim {name!r}{hint}")
+
+
+def check_expands(module: Module, pipeline: str | None) -> None:
+    """Raise ``OtusError`` where the program asks for derivatives and the pipeline would not expand them."""
+    passes = parse_pipeline(pipeline if pipeline is not None else DEFAULT_PIPELINE)
+    requests = {node.op.kind for node in graph_of(module).nodes() if isinstance(node.op, Derivative)}
+    if requests and Expand.name not in [each.name for each in passes.passes]:
+        raise OtusError(
+            f"{module.file} asks for derivatives ({', '.join(sorted(requests))}), and the pipeline "
+            f"{str(passes)!r} leaves them as requests, which no kernel computes; add the pass 'expand'"
+        )
 
 
 def dims_of(module: Module) -> list[str]:

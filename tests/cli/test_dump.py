@@ -58,11 +58,42 @@ def test_everything_into_a_folder(otus: Otus, folder: Path) -> None:
     result = otus("dump", "form.otus", "--all", "stages")
     assert result.status == 0
     assert sorted(result.out.split()) == sorted(map(str, Path("stages").iterdir()))
-    assert {"00_parsed.ir", "program.txt", "index.txt"} <= {path.name for path in Path("stages").iterdir()}
-    assert list(Path("stages").glob("*_source.py"))
+    names = package.pipeline().split(",")
+    index = Path("stages/index.txt").read_text().splitlines()
+    assert [line.partition(":")[0].rpartition(".")[0] or line.partition(":")[0] for line in index] == [
+        f"{number:02d}-{name}" for number, name in enumerate(["parsed", *names, "program", "source"])
+    ]
+    assert {"00-parsed.ir", "01-stabilise: changed nothing", "02-expand.ir"} <= set(index)
+    written = {path.name for path in Path("stages").iterdir()} - {"index.txt"}
+    assert written == {line for line in index if not line.endswith(": changed nothing")}
+    assert Path("stages/00-parsed.ir").read_text() == otus("dump", "form.otus", "--stage", "parsed").out.replace(
+        "%f", "%0"
+    ).replace("%g", "%1")
+
+
+def test_a_folder_holds_one_run_and_keeps_what_is_not_ours(otus: Otus, folder: Path) -> None:
+    assert otus("dump", "form.otus", "--all", "stages").status == 0
+    (Path("stages") / "notes.txt").write_text("mine")
+    assert otus("dump", "form.otus", "--all", "stages", "--pipeline", "expand").status == 0
+    assert sorted(path.name for path in Path("stages").iterdir()) == [
+        "00-parsed.ir", "01-expand.ir", "02-program.txt", "03-source.py", "index.txt", "notes.txt",
+    ]  # fmt: skip
+
+
+def test_folders_that_cannot_be(otus: Otus, folder: Path) -> None:
     assert otus("dump", "form.otus", "--all", "form.otus").err == (
         "otus: form.otus is a file; give a folder to write the stages to\n"
     )
+    result = otus("dump", "form.otus", "--all", "form.otus/stages")
+    assert result.status == 1
+    assert "the stages cannot be written to form.otus/stages: Not a directory" in result.err
+
+
+def test_a_pipeline_that_leaves_derivatives_has_no_program(otus: Otus, folder: Path) -> None:
+    for arguments in (("--all", "stages"), ("--stage", "source")):
+        result = otus("dump", "form.otus", *arguments, "--pipeline", "simplify")
+        assert result.status == 1
+        assert result.err.endswith("which no kernel computes; add the pass 'expand'\n")
 
 
 def test_formulas(otus: Otus, folder: Path) -> None:
