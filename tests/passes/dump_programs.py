@@ -93,4 +93,4 @@ if __name__ == "__main__":
     names = list(PROGRAMS)
     texts = {name: text_of(PROGRAMS[name]()) for name in (reversed(names) if sys.argv[1] == "backwards" else names)}
     for name in names:
-        print(f"# program {name}\n{texts[name]}")
+        sys.stdout.write(f"# program {name}\n{texts[name]}\n")
