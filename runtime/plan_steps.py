@@ -15,18 +15,22 @@ from ..ir.types import TensorType
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel call: its buffer, that buffer's type, what runs, the IR line it carries out.
+    """One kernel call: the buffers that it makes with their types, what runs, the IR line it carries out.
 
     ``flops`` are the scalar operations that it takes, ``bytes`` the memory that it makes.
     """
 
-    name: str
-    type: TensorType
+    made: Mapping[str, TensorType]
     kernel: str
     ir: str
     flops: Size
     bytes: Size
     node: Node = field(repr=False)
+
+    @property
+    def result(self) -> str:
+        """The buffers with their types, as text."""
+        return ", ".join(f"{name}: {type}" for name, type in self.made.items())
 
 
 def plan_steps(program: Program) -> tuple[Step, ...]:
@@ -41,13 +45,13 @@ def plan_steps(program: Program) -> tuple[Step, ...]:
     steps = []
     for call in program.calls:
         work: Size = 0
-        made: Size = 0
+        size: Size = 0
         for node in () if isinstance(call.kernel, Copy) else _own_work(call.node, called, charged):
             work = work + flops(node)
         for name in call.outputs:
-            made = made + buffers[name].bytes
-        first = call.outputs[0]
-        steps.append(Step(first, buffers[first].type, _kernel_text(call), call.text, work, made, call.node))
+            size = size + buffers[name].bytes
+        made = {name: buffers[name].type for name in call.outputs}
+        steps.append(Step(made, _kernel_text(call), call.text, work, size, call.node))
     return tuple(steps)
 
 

@@ -21,7 +21,7 @@ class Settings:
 
     ``debug`` prints more with every step: 0 nothing, 1 pass timings, 2 rules fired, 3 the IR after
     each pass, 4 the emitted source.  ``check`` validates facts of the data and every pass by value.
-    ``dump`` is a folder for the IR after every pass.  ``cache`` is the folder of compiled programs.
+    ``dump`` is a folder for the stages of every compiled function.  ``cache`` is the folder of compiled programs.
     ``color`` allows colour on terminals.
     """
 
@@ -102,7 +102,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "OTUS_DUMP", "dump", "none", "a folder",
-        "writes the IR after every pass there", _read_dump,
+        "writes there, for every compiled function, the IR after each pass, the program and the source", _read_dump,
     ),
     Variable(
         "OTUS_CACHE", "cache", "otus in the user's cache folder", "a folder",

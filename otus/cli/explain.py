@@ -104,8 +104,7 @@ def record(module: Module, found: Explanation, html: Path | None) -> dict[str, A
         "passes": [_pass_record(found, each) for each in found.passes],
         "steps": [
             {
-                "name": step.name,
-                "type": str(step.type),
+                "made": {name: str(type) for name, type in step.made.items()},
                 "kernel": step.kernel,
                 "ir": step.ir,
                 "flops": _size_record(found, step.flops),

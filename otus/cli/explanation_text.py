@@ -194,7 +194,7 @@ def _steps_table(module: Module, plan: Plan, found: Explanation, total: int) -> 
         terms = [escape(leading_terms(step.flops, found.sizes))] if found.has_symbols else []
         table.add_row(
             share_text(count, total), human_count(count), *terms,
-            escape(f"{step.name}: {step.type}"), escape(step.kernel), escape(place(module, plan, step)),
+            escape(shortened(step.result)), escape(step.kernel), escape(place(module, plan, step)),
         )  # fmt: skip
     if rest:
         count = sum(found.count(step.flops) for step in rest)

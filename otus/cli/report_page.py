@@ -75,7 +75,7 @@ def _contents(module: Module, plan: Plan, found: Explanation) -> dict[str, Any]:
                 "share": share_text(found.count(step.flops), total),
                 "flops": human_count(found.count(step.flops)),
                 "terms": leading_terms(step.flops, found.sizes) if found.has_symbols else "",
-                "result": f"{step.name}: {step.type}",
+                "result": step.result,
                 "kernel": step.kernel,
                 "place": place(module, plan, step),
             }
