@@ -18,8 +18,8 @@ from ..expression import Expression, as_expression
 from .arithmetic import describe
 from .calls import guarded
 from .diagnostics import FACTS_HINT, MAXIMUM_DIAGNOSTICS, Diagnostic, LanguageError, Source, Span
-from .evaluate import Evaluator, is_input
-from .scope import Frame, Poisoned, Scope
+from .evaluate import Evaluator, is_input, parts_hint
+from .scope import Frame, Poisoned, Scope, Value
 from .statements import Chunk, split
 from .syntax import (
     Access,
@@ -36,6 +36,7 @@ from .syntax import (
     Statement,
     TensorItem,
     TensorStatement,
+    Unpacking,
 )
 from .syntax import (
     Expression as Syntax,
@@ -117,6 +118,8 @@ class Elaborator:
                 self._tensors(statement)
             case Assignment(target=target):
                 self._attempt(target.name, lambda: self._assign(statement))
+            case Unpacking():
+                self._unpack(statement)
             case Definition(name=name):
                 self._attempt(name.name, lambda: self._define(statement))
             case ImportStatement():
@@ -217,11 +220,25 @@ class Elaborator:
     def _assign(self, statement: Assignment) -> None:
         name = statement.target.name
         self.scope.check_free(name, statement.target.span)
-        value = self._evaluator.assignment(statement)
-        self.scope.define(name, value, statement.target.span)
-        self.assigned.append(name)
+        self._name(statement.target, self._evaluator.assignment(statement))
+
+    def _name(self, target: Name, value: Value) -> None:
+        self.scope.define(target.name, value, target.span)
+        self.assigned.append(target.name)
         if isinstance(value, Expression) and not is_input(value):
-            self.labels.setdefault(value.node, name)
+            self.labels.setdefault(value.node, target.name)
+
+    def _unpack(self, statement: Unpacking) -> None:
+        values: list[Value] = []
+        for target in statement.targets:
+            self._attempt(target.name, lambda target=target: self.scope.check_free(target.name, target.span))  # type: ignore[misc]
+        self._attempt(statement.targets[0].name, lambda: values.extend(self._evaluator.unpacking(statement)))
+        if not values:
+            for target in statement.targets:
+                self.scope.poison(target.name)
+        for target, value in zip(statement.targets, values, strict=False):
+            if target.name not in self.scope.values:
+                self._name(target, value)
 
     def _define(self, statement: Definition) -> None:
         name = statement.name.name
@@ -251,19 +268,28 @@ class Elaborator:
                     raise LanguageError.at(
                         name.span,
                         f"an output is a tensor; {name.name!r} is {describe(value)}",
-                        "assign it to a name first",
+                        parts_hint(name.name, value) or "assign it to a name first",
                     )
             except Poisoned:
                 continue
             except LanguageError as error:
                 self.diagnostics.extend(error.diagnostics)
+        if not self.outputs:
+            self._check_implied_outputs()
+
+    def _check_implied_outputs(self) -> None:
+        """Report a list of tensors that nothing reads: an output is one tensor."""
+        for name in self.assigned:
+            value = self.scope.values[name]
+            if name not in self.scope.used and isinstance(value, (list, tuple)):
+                message = f"an output is a tensor; {name!r} is {describe(value)}"
+                self.diagnostics.append(Diagnostic(message, self.scope.places[name], parts_hint(name, value)))
 
     def output_names(self) -> list[str]:
         """The outputs in order: those listed, or every assigned tensor that nothing else uses."""
         if self.outputs:
             return [x.name for x in self.outputs]
-        unused = [x for x in self.assigned if x not in self.scope.used]
-        return [x for x in unused if not isinstance(self.scope.values[x], (list, tuple))]
+        return [x for x in self.assigned if x not in self.scope.used]
 
     def expression(self, name: str) -> Expression:
         """The value of a name as an expression."""

@@ -57,9 +57,9 @@ class Evaluator:
         frame = Frame(self.scope)
         target = statement.target.name
         if statement.indices is None:
-            analysis = Summation(statement.value, frame)
-            check_closed(analysis, statement.value, f"; to keep {{}}, write {target}[{{}}] = …")
-            return self._checked(self.whole_part(statement.value, frame, analysis), statement)
+            return self._checked(
+                self._whole_value(statement.value, frame, f"; to keep {{}}, write {target}[{{}}] = …"), statement
+            )
         names = listed_indices(statement.indices, frame, f"the left of {target}[…]", repeats=True)
         analysis = Summation(statement.value, frame, [x.name for x in names])
         check_closed(analysis, statement.value, "")
@@ -71,6 +71,26 @@ class Evaluator:
         value = assemble(term, [environment[x.name] for x in names], self.record)
         self.record(value, statement.span)
         return value
+
+    def unpacking(self, statement: syntax.Unpacking) -> Sequence[Value]:
+        """The values of ``a, b = value``, one for each name."""
+        value = self._whole_value(statement.value, Frame(self.scope), "")
+        names = [x.name for x in statement.targets]
+        for position, name in enumerate(statement.targets):
+            if name.name in names[:position]:
+                raise LanguageError.at(name.span, f"{name.name!r} is named twice", "a name has one value")
+        if not isinstance(value, (list, tuple)) or len(value) != len(names):
+            raise LanguageError.at(
+                statement.value.span,
+                f"{len(names)} names stand for the parts of {describe(value)}",
+                parts_hint("", value) or f"write {names[0]} = …",
+            )
+        return value
+
+    def _whole_value(self, value: syntax.Expression, frame: Frame, keep: str) -> Any:
+        analysis = Summation(value, frame)
+        check_closed(analysis, value, keep)
+        return self.whole_part(value, frame, analysis)
 
     def _checked(self, value: Value, statement: syntax.Assignment) -> Value:
         if isinstance(value, str) or value is None or value is Ellipsis:
@@ -329,6 +349,16 @@ class _Nesting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.evaluator.leave()
+
+
+def parts_hint(name: str, value: object) -> str | None:
+    """How to name the parts of a value, or to pick one; None where it has none."""
+    if not isinstance(value, (list, tuple)):
+        return None
+    fields: Sequence[str] = getattr(value, "_fields", [f"part{k}" for k in range(len(value))])
+    naming = f"name its parts: {', '.join(fields)} = …" if len(fields) > 1 else ""
+    picking = f"pick one: {name}[0]" if name and fields else ""
+    return ", or ".join(x for x in (naming, picking) if x) or None
 
 
 def is_input(value: object) -> bool:

@@ -159,6 +159,7 @@ _BUILDERS: dict[str, Builder] = {
     "tensor_item": lambda span, inner: syntax.TensorItem(span, inner[0].name, tuple(inner[1:])),
     "facts": lambda span, inner: tuple(inner),
     "assignment": _assignment,
+    "unpacking": lambda span, inner: syntax.Unpacking(span, tuple(inner[:-1]), inner[-1]),
     "left_indices": lambda span, inner: tuple(inner),
     "definition": _definition,
     "parameter": lambda span, inner: inner[0],

@@ -17,7 +17,8 @@ MAXIMUM_BRACKETS = 60
 
 _CLOSING = {")": "(", "]": "["}
 _STATEMENT = re.compile(
-    r"""^[ \t]*(?:(?:dim|tensor|const|def|import|output)[ \t]+[\w"']|\w+[ \t]*(?:\[[^\]\n]*\])?[ \t]*=(?!=))""",
+    r"""^[ \t]*(?:(?:dim|tensor|const|def|import|output)[ \t]+[\w"']"""
+    r"""|\w+[ \t]*(?:\[[^\]\n]*\]|(?:,[ \t]*\w+[ \t]*)+)?[ \t]*=(?!=))""",
     re.MULTILINE,
 )
 _INTERESTING = re.compile(r"""[\n()\[\]#]|"[^"\n]*"|'[^'\n]*'|["']""")

@@ -219,6 +219,14 @@ class Assignment(Syntax):
 
 
 @dataclass(frozen=True, eq=False)
+class Unpacking(Syntax):
+    """``a, b = value`` for a value of several tensors."""
+
+    targets: tuple[Name, ...]
+    value: Expression
+
+
+@dataclass(frozen=True, eq=False)
 class Definition(Syntax):
     """``def f(x, y) = body``."""
 
@@ -242,8 +250,9 @@ class OutputStatement(Syntax):
 
 
 Statement = (
-    DimStatement | ConstStatement | TensorStatement | Assignment | Definition | ImportStatement | OutputStatement
-)
+    DimStatement | ConstStatement | TensorStatement | Assignment | Unpacking | Definition | ImportStatement
+    | OutputStatement
+)  # fmt: skip
 
 
 def children(expression: Syntax) -> list[Expression]:

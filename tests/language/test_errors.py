@@ -118,6 +118,41 @@ p.otus:3:5: index 'i' is not on the left, and is not repeated in a product to be
     3 | y = exp((x[i] - x) ^ 2)
       |     ^^^^^^^^^^^^^^^^^^^
   hint: x stands without its indices; write x[i]""",
+    "y = svd(A)": """\
+p.otus:3:1: an output is a tensor; 'y' is a list of 3
+    3 | y = svd(A)
+      | ^
+  hint: name its parts: U, S, Vh = …, or pick one: y[0]""",
+    "r = qr(A)\noutput r": """\
+p.otus:4:8: an output is a tensor; 'r' is a list of 2
+    4 | output r
+      |        ^
+  hint: name its parts: Q, R = …, or pick one: r[0]""",
+    "u, s = svd(A)\nz = u @ s": """\
+p.otus:3:8: 2 names stand for the parts of a list of 3
+    3 | u, s = svd(A)
+      |        ^^^^^^
+  hint: name its parts: U, S, Vh = …""",
+    "a, b = x": """\
+p.otus:3:8: 2 names stand for the parts of a tensor of float32 and shape (5,)
+    3 | a, b = x
+      |        ^
+  hint: write a = …""",
+    "a, a = qr(A)": """\
+p.otus:3:4: 'a' is named twice
+    3 | a, a = qr(A)
+      |    ^
+  hint: a name has one value""",
+    "A, b = qr(A)": """\
+p.otus:3:1: 'A' already has a value, from line 2
+    3 | A, b = qr(A)
+      | ^
+  hint: a name has one value; choose another name""",
+    "q, r = qr(Y)\nz = q @ r": """\
+p.otus:3:11: unknown name 'Y'
+    3 | q, r = qr(Y)
+      |           ^
+  hint: known names are A, B, x, X, n, m""",
     "y = x[i+k] * x[i+k]": """\
 p.otus:3:7: the ranges of 'i' and 'k' cannot both be inferred from x[i+k]
     3 | y = x[i+k] * x[i+k]
@@ -228,7 +263,7 @@ p.otus:3:5: a tensor has no method 'summ'
       |     ^^^^^^^^
   hint: did you mean 'sum'?""",
     "tensr C[n]": """\
-p.otus:3:7: 'C' is out of place; expected '=' or '['
+p.otus:3:7: 'C' is out of place; expected ',', '=' or '['
     3 | tensr C[n]
       |       ^
   hint: did you mean 'tensor'?""",

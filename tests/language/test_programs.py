@@ -96,6 +96,10 @@ WHOLE = {
     "dim h = 2\ny = A[:h]": "A[:2]",
     "dim h = 2\ny = x / h": "x / 2",
     "y = qr(A.T @ A)[0] @ qr(A.T @ A)[1]": "A.T @ A",
+    "f, g = qr(A.T @ A)\ny = f @ g": "A.T @ A",
+    "u, t, v = svd(A, full_matrices=False)\ny[i,j] = u[i,k] * t[k] * v[k,j]": "A",
+    "pair = qr(A)\ny = pair[0] @ pair[1]": "A",
+    "a, b = [A, 2 * A]\ny = b - a": "A",
 }  # fmt: skip
 
 
