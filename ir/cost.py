@@ -19,6 +19,7 @@ from .operations import (
     SVD,
     Blockwise,
     CumulativeSum,
+    Delta,
     Derivative,
     Einsum,
     HermitianEigen,
@@ -106,13 +107,28 @@ def cost(outputs: Sequence[Node], others: Iterable[str] = ()) -> Cost:
     ``others`` are dims of the program that the cost need not depend on.
     """
     order = topological(outputs)
-    work: Size = 0
-    traffic: Size = 0
-    for node in order:
-        if not _is_made_before(node, order):
-            work = work + flops(node)
-            traffic = traffic + _traffic(node)
-    return Cost(work, traffic, _live_sizes(order, outputs), frozenset(others))
+    return Cost(total_flops(outputs), _total_traffic(outputs), _live_sizes(order, outputs))
+
+
+def total_flops(outputs: Sequence[Node]) -> Size:
+    """The scalar operations of computing ``outputs`` together."""
+    total: Size = 0
+    for node in _computed(outputs):
+        total = total + flops(node)
+    return total
+
+
+def _total_traffic(outputs: Sequence[Node]) -> Size:
+    total: Size = 0
+    for node in _computed(outputs):
+        total = total + _traffic(node)
+    return total
+
+
+def _computed(outputs: Sequence[Node]) -> list[Node]:
+    """The nodes of ``outputs``, one alone for each loop."""
+    order = topological(outputs)
+    return [node for node in order if not _is_made_before(node, order)]
 
 
 def node_bytes(node: Node) -> Size:
@@ -133,6 +149,8 @@ def flops(node: Node) -> Size:
         case LinearCombination(coefficients=coefficients):
             scalings = sum(abs(c) != 1 for c in coefficients)
             return product(node.type.shape) * (len(coefficients) - 1 + scalings)
+        case Reduce(kind="logsumexp"):  # largest, difference, exponential, sum; then its logarithm and the largest
+            return product(node.operands[0].type.shape) * 4 + product(node.type.shape) * 2
         case Reduce() | CumulativeSum():
             return product(node.operands[0].type.shape)
         case ScatterAdd():
@@ -147,9 +165,20 @@ def _einsum_flops(node: Node) -> Size:
     sizes: dict[int, Size] = {}
     for labels, operand in zip(node.op.inputs, node.operands, strict=True):
         sizes.update(zip(labels, operand.type.shape, strict=True))
-    points = product(sizes.values())
     summed = len(set(sizes)) > len(node.op.output)
+    if not summed and any(isinstance(x.op, Delta) for x in node.operands):
+        return _embedding_flops(node, sizes)
+    points = product(sizes.values())
     return points * (len(node.operands) - 1 + summed)
+
+
+def _embedding_flops(node: Node, sizes: Mapping[int, Size]) -> Size:
+    """Deltas place what the other operands multiply out to on a diagonal; they multiply nothing themselves."""
+    assert isinstance(node.op, Einsum)
+    pairs = zip(node.op.inputs, node.operands, strict=True)
+    tensors = [labels for labels, operand in pairs if not isinstance(operand.op, Delta)]
+    points = product(sizes[x] for x in dict.fromkeys(x for labels in tensors for x in labels))
+    return points * max(len(tensors) - 1, 0)
 
 
 # Leading-order operation counts of LAPACK's algorithms for an m × n matrix (Golub and Van Loan,
@@ -177,7 +206,7 @@ def _traffic(node: Node) -> Size:
     if isinstance(node.op, (Input, Derivative)) or node.op.view:
         return 0
     if isinstance(node.op, Blockwise):
-        return _repeated(cost(node.op.body).traffic, node.op)
+        return _repeated(_total_traffic(node.op.body), node.op)
     total = node_bytes(node)
     for operand in dict.fromkeys(node.operands):
         total = total + node_bytes(operand)
@@ -206,7 +235,7 @@ def _is_made_before(node: Node, order: Sequence[Node]) -> bool:
 
 def _loop_flops(op: Blockwise) -> Size:
     """The body's for every block, and the combining of results that are not written side by side."""
-    work = cost(op.body).work
+    work = total_flops(op.body)
     for value, join in zip(op.body, op.join, strict=True):
         if isinstance(join, str):
             work = work + product(value.type.shape)

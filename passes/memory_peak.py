@@ -1,7 +1,7 @@
 """When a program has the most memory allocated, and what it holds then.
 
 Inputs and constants are not counted: a call does not allocate them.  Results, intermediates and the
-workspace of kernels are; views are free, and reshapes that must copy are not.
+workspace of kernels are, and the few bytes that every array takes itself; reshapes that must copy are no views.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from ..ir import Graph, Node
 from ..ir import operations as ops
-from ..ir.dims import evaluate, product
+from ..ir.dims import evaluate
 from ..ir.kernels import BlockLoop, Direct, Rearrangement
 from ..ir.program import Buffer, KernelCall, Program, releases
 from .lower import lower_unbound
-from .memory_workspace import workspace
+from .memory_workspace import tensor_bytes, workspace
+
+# An array that is held takes memory of its own beside its elements, whatever it looks at.
+OBJECT_BYTES = 192
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> l
     for call, gone in zip(program.calls, releases(program), strict=True):
         _note_strides(call, buffers, strided)
         for name in call.outputs:
-            size = _allocated(name, call, buffers, strided, sizes)
+            size = _allocated(name, call, buffers, strided, sizes) + OBJECT_BYTES
             held[name] = Held(buffers[name], call.node, size)
         extra = workspace(call, buffers, strided, sizes)
         here = Moment(sum(each.bytes for each in held.values()) + extra, call.node, tuple(held.values()))
@@ -76,9 +79,10 @@ def _inside(
         for placeholder, name, axis in zip(loop.body.inputs, call.inputs, loop.cut, strict=True)
         if name in strided or (axis is not None and loop.body.buffer_map()[placeholder].layout[:1] != (axis,))
     }
+    objects = OBJECT_BYTES * (1 + sum(axis is not None for axis in loop.cut))
     body = _moments(loop.body, inner, views) or [Moment(0, call.node, ())]
     return [
-        Moment(outside.bytes + each.bytes, each.node, each.held, (outside, *each.loops)) for each in body
+        Moment(outside.bytes + objects + each.bytes, each.node, each.held, (outside, *each.loops)) for each in body
     ]  # fmt: skip
 
 
@@ -87,7 +91,7 @@ def _allocated(
 ) -> int:
     """The bytes of a new buffer: none for a view, unless it is a reshape that has to copy."""
     buffer = buffers[name]
-    size = evaluate(product(buffer.type.shape), sizes) * max(buffer.type.dtype.bits // 8, 1)
+    size = tensor_bytes(buffer.type, sizes)
     if buffer.base is None:
         return size
     return size if _copies(call, buffers, strided) else 0

@@ -5,13 +5,15 @@ These are upper bounds: NumPy reuses some temporaries, and writes some results i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from ..ir import operations as ops
-from ..ir.dims import evaluate, product
+from ..ir.dims import evaluate
 from ..ir.kernels import Contraction, Direct, Factorisation
 from ..ir.program import Buffer, KernelCall
 from ..ir.scalar import Argument, Call, Scalar, postorder
+from ..ir.types import TensorType
 
 # Arrays of the operand's size that a scalar function has at once within itself, beside its result.
 _WITHIN = {"sigmoid": 3, "softplus": 3, "erf": 8, "erfc": 8, "rsqrt": 1, "relu": 1, "where": 1}
@@ -21,6 +23,10 @@ _MATRIX_COPIES: dict[type[ops.Operation], int] = {
     ops.HermitianEigen: 4, ops.QR: 2, ops.SVD: 5, ops.PseudoInverse: 6, ops.LeastSquares: 6,
 }  # fmt: skip
 
+# NumPy's iterators have buffers of so many elements, and none for so few indices.
+_BUFFER_ELEMENTS = 8192
+_MERGING_INDICES = 3
+
 
 def workspace(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], sizes: Mapping[str, int]) -> int:
     """The most bytes that a call has allocated at once beside its results.
@@ -28,20 +34,21 @@ def workspace(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str]
     ``strided`` are the buffers whose axes do not all merge: views that skip elements.
     """
     operands = [buffers[name] for name in call.inputs]
-    nbytes = [_bytes(operand, sizes) for operand in operands]
+    nbytes = [tensor_bytes(operand.type, sizes) for operand in operands]
     match call.kernel:
         case Contraction() as kernel:
             copied = {*kernel.packed, *_unmerged(kernel, call, strided)}
-            return sum(nbytes[k] for k in copied)
+            return sum(nbytes[k] for k in copied) + _buffering(kernel, operands, sizes)
         case Factorisation(operation=operation):
             return _MATRIX_COPIES[type(operation)] * nbytes[0]
         case Direct(operation=operation):
-            return _direct(operation, nbytes, _bytes(buffers[call.outputs[0]], sizes), operands, sizes)
+            return _direct(operation, nbytes, tensor_bytes(buffers[call.outputs[0]].type, sizes), operands, sizes)
     return 0
 
 
-def _bytes(buffer: Buffer, sizes: Mapping[str, int]) -> int:
-    return evaluate(product(buffer.type.shape), sizes) * max(buffer.type.dtype.bits // 8, 1)
+def tensor_bytes(type: TensorType, sizes: Mapping[str, int]) -> int:
+    """Bytes of the elements of a dense tensor at these sizes."""
+    return math.prod(evaluate(size, sizes) for size in type.shape) * max(type.dtype.bits // 8, 1)
 
 
 def _unmerged(kernel: Contraction, call: KernelCall, strided: set[str]) -> list[int]:
@@ -51,6 +58,19 @@ def _unmerged(kernel: Contraction, call: KernelCall, strided: set[str]) -> list[
     merged = any(len([x for x in group if x not in kernel.looped]) > 1
                  for group in (kernel.rows, kernel.columns, kernel.inner))  # fmt: skip
     return [k for k, name in enumerate(call.inputs) if merged and name in strided]
+
+
+def _buffering(kernel: Contraction, operands: Sequence[Buffer], sizes: Mapping[str, int]) -> int:
+    """What ``einsum`` copies piece by piece, where indices are many and do not merge."""
+    extents = {
+        label: evaluate(size, sizes)
+        for labels, buffer in zip((kernel.left, kernel.right), operands, strict=True)
+        for label, size in zip(labels, buffer.type.shape, strict=True)
+    }
+    if kernel.method != "sum" or len(extents) <= _MERGING_INDICES:
+        return 0
+    itemsize = max(operands[0].type.dtype.bits // 8, 1)
+    return len(operands) * min(_count(list(extents.values())), _BUFFER_ELEMENTS) * itemsize
 
 
 def _direct(
@@ -79,7 +99,7 @@ def _direct(
 
 
 def _count(shape: Sequence[int]) -> int:
-    return evaluate(product(shape), {})
+    return math.prod(shape)
 
 
 def _full(shape: Sequence[int], buffer: Buffer) -> int:

@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..ir import Graph, Node, cost, human_bytes
+from ..ir import Graph, Node, human_bytes
 from ..ir import operations as ops
-from ..ir.cost import node_bytes
+from ..ir.cost import total_flops
 from ..ir.dims import evaluate
 from ..ir.specialise import free_symbols
 from .lower import pairwise
 from .manager import Pass
 from .memory_limit import MemoryLimitError, parse_bytes
 from .memory_loops import body_of, grown, in_one_block, loops_of, with_loop
-from .memory_peak import Held, Moment, moments
+from .memory_peak import OBJECT_BYTES, Held, Moment, moments
 from .memory_regions import slice_index
+from .memory_workspace import tensor_bytes
 
 # How many of the largest tensors that are held at the peak are tried.
 _SEEDS = 5
 # What counts as large beside the peak, when a region is grown around a tensor.
 _LARGE_FRACTIONS = (8, 128)
-# Bytes that long blocks leave free: Python's objects, some hundred bytes for each array, are not planned.
+# Bytes that long blocks leave free for what is not planned, such as the numbers of loops.
 _MARGIN = 4096
 
 
@@ -83,21 +84,23 @@ class Slice(Pass):
 def fitted(graph: Graph, limit: int, sizes: Mapping[str, int]) -> Graph:
     """The graph with as few and as long blocks as keep ``limit``; raises ``MemoryLimitError`` where none do."""
     sliced = _Search(sizes, limit).run(graph)
-    if _peak(sliced, sizes).bytes > limit:
+    if (peak := _peak(sliced, sizes).bytes) > limit:
         sliced = _smallest(graph, sizes)
-    worst = _peak(sliced, sizes)
-    if worst.bytes > limit:
-        raise _refusal(graph, worst, limit)
-    wanted = max(limit - min(limit // 64, _MARGIN), worst.bytes)
+        if (worst := _peak(sliced, sizes)).bytes > limit:
+            again = _peak(_Search(sizes, peak).run(graph), sizes)
+            raise _refusal(
+                graph, limit, *min((worst.bytes, worst), (max(peak, again.bytes), again), key=lambda x: x[0])
+            )
+    wanted = max(limit - min(limit // 64, _MARGIN), _peak(sliced, sizes).bytes)
     return in_one_block(grown(sliced, lambda g: _peak(g, sizes).bytes <= wanted, sizes), sizes)
 
 
 def _smallest(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph cut as far as each further loop still lowers the peak by a tenth."""
     while True:
-        peak = _peak(graph, sizes).bytes
-        lower = _Search(sizes, peak * 9 // 10).run(graph)
-        if _peak(lower, sizes).bytes > peak * 9 // 10:
+        target = _peak(graph, sizes).bytes * 9 // 10
+        lower = _Search(sizes, target).run(graph)
+        if _peak(lower, sizes).bytes > target:
             return graph
         graph = lower
 
@@ -170,12 +173,12 @@ class _Search:
 def _seeds(moment: Moment) -> list[Node]:
     """The largest tensors held, and the one being made."""
     held = sorted(moment.held, key=lambda each: -each.bytes)
-    nodes = [each.node for each in held[:_SEEDS] if each.bytes and each.node.operands]
+    nodes = [each.node for each in held[:_SEEDS] if each.bytes > OBJECT_BYTES and each.node.operands]
     return list(dict.fromkeys([*nodes, moment.node]))
 
 
 def _larger_than(count: int, sizes: Mapping[str, int]) -> Callable[[Node], bool]:
-    return lambda node: evaluate(node_bytes(node), sizes) > count
+    return lambda node: tensor_bytes(node.type, sizes) > count
 
 
 def _flops(graph: Graph, sizes: Mapping[str, int]) -> int:
@@ -183,7 +186,7 @@ def _flops(graph: Graph, sizes: Mapping[str, int]) -> int:
     for loop in loops_of(graph):
         assert isinstance(loop.op, ops.Blockwise)
         graph = with_loop(graph, loop, block=max(evaluate(loop.op.size, sizes), 1))
-    return cost(graph.outputs)(sizes).flops
+    return evaluate(total_flops(graph.outputs), sizes)
 
 
 def _strided(graph: Graph) -> int:
@@ -192,14 +195,18 @@ def _strided(graph: Graph) -> int:
     return sum(axis not in (0, None, "sum") for op in ops_of for axis in (*op.cut, *op.join))
 
 
-def _refusal(graph: Graph, worst: Moment, limit: int) -> MemoryLimitError:
+def _refusal(graph: Graph, limit: int, least: int, worst: Moment) -> MemoryLimitError:
     """Why no plan keeps the limit: the largest tensor held at the peak of the smallest plan."""
     held = [each for moment in (*worst.loops, worst) for each in moment.held]
     largest = max(held, key=lambda each: each.bytes, default=None)
-    what = f"{_named(graph, largest)} takes {human_bytes(largest.bytes)}" if largest else f"{worst.node} does not fit"
+    what = (
+        f"{_named(graph, largest)} takes {human_bytes(largest.bytes - OBJECT_BYTES)}"
+        if largest
+        else f"{worst.node} does not fit"
+    )
     return MemoryLimitError(
         f"a limit of {human_bytes(limit)} cannot be kept: {what}; "
-        f"a limit of {worst.bytes} bytes ({human_bytes(worst.bytes)}) would do"
+        f"a limit of {least} bytes ({human_bytes(least)}) would do"
     )
 
 
