@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from .numpy_linear_algebra import least_squares, pseudo_inverse
 from .numpy_scalars import ScalarPrinter, silences_warnings
 from .numpy_source import Source, aligned, dtype_source, number_source
 
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+
 Rule = Callable[[Any, KernelCall, Source], "str | list[str]"]
 
 
@@ -27,11 +30,21 @@ def _map(op: ops.Map, call: KernelCall, source: Source) -> list[str]:
     operands = [aligned(x, labels, range(op.rank)) for x, labels in zip(source.operands(call), op.inputs, strict=True)]
     printer = ScalarPrinter(source, operands, [x.dtype for x in source.types(call)])
     whole = printer.print(op.expression)
-    lines = [*printer.statements, f"{source.target(call)} = {whole}"]
+    lines = _freed([*printer.statements, f"{source.target(call)} = {whole}"], printer.temporaries)
     if silences_warnings(op.expression):
         lines = ['with np.errstate(all="ignore"):', *(f"    {text}" for text in lines)]
-    if printer.temporaries:
-        lines.append(f"del {', '.join(printer.temporaries)}")
+    return lines
+
+
+def _freed(statements: list[str], temporaries: Sequence[str]) -> list[str]:
+    """The statements, with each temporary deleted after the last one that reads it."""
+    last: dict[str, int] = {}
+    for position, text in enumerate(statements):
+        last.update(dict.fromkeys(_IDENTIFIER.findall(text), position))
+    lines = []
+    for position, text in enumerate(statements):
+        gone = [name for name in temporaries if last[name] == position]
+        lines += [text, f"del {', '.join(gone)}"] if gone else [text]
     return lines
 
 

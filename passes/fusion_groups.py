@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .scalar_values import Place, Value, ValueGraph
+from .scalar_values import Form, Place, Value, ValueGraph
 from .scalar_weights import ARRAY_WEIGHT, scalar_weight
 
 # Where one expression written out as a tree would be longer or deeper than this, a tensor is kept within.
-# (Text form and source nest brackets as deep as the tree; Python reads about 200 of them.)
 LARGEST_TREE = 120
 DEEPEST_TREE = 40
 
+# The calls of an expression written out as a tree, and how deep they nest.
+Extent = tuple[int, int]
 _Sets = dict[Value, frozenset[Place]]
 
 
@@ -57,15 +58,17 @@ class Groups:
             forced |= cuts
             self.cut = True
 
-    def _parents(self) -> dict[Value, list[tuple[Value, Place]]]:
-        found: dict[Value, list[tuple[Value, Place]]] = {value: [] for value in self.graph.values}
+    def _parents(self) -> dict[Value, list[Place]]:
+        """The calls that read each value, and along which of their axes."""
+        found: dict[Value, list[Place]] = {value: [] for value in self.graph.values}
         for value in self.graph.values:
-            for place in value.arguments:
-                if place[0].is_call:
-                    found[place[0]].append((value, place))
+            for child, labels in value.arguments:
+                if child.is_call:
+                    found[child].append((value, labels))
         return found
 
-    def _assign(self, parents: dict[Value, list[tuple[Value, Place]]], heavy: set[Value], forced: set[Value]) -> None:
+    def _assign(self, parents: Mapping[Value, list[Place]], heavy: set[Value], forced: set[Value]) -> None:
+        """One sweep.  ``smaller`` values have fewer axes than their homes; ``guarded`` ones only choices read."""
         stored: set[Value] = set()
         homes: _Sets = {}
         smaller: set[Value] = set()
@@ -75,31 +78,28 @@ class Groups:
                 homes[value] = _itself(value)
                 stored.add(value)
                 continue
-            found = set()
-            whole = True
-            if all(parent in guarded or _is_only_chosen(parent, value) for parent, _ in parents[value]):
-                guarded.add(value)
-            for parent, (_, labels) in parents[value]:
-                whole = whole and parent not in smaller and parent.spans(labels)
-                for home, axes in homes[parent]:
-                    found.add((home, tuple(axes[axis] for axis in labels)))
-            free = value.node_valued or (self.split and value not in guarded)
+            readers = parents[value]
+            found = _homes_of_readers(readers, homes)
+            whole = all(parent not in smaller and parent.spans(labels) for parent, labels in readers)
+            is_guarded = all(parent in guarded or _is_only_chosen(parent, value) for parent, _ in readers)
+            free = value.node_valued or (self.split and not is_guarded)
             if self._is_stored(value, len(found), whole or not free, value in heavy and free):
                 homes[value] = _itself(value)
                 stored.add(value)
-                guarded.discard(value)
-            else:
-                homes[value] = frozenset(found)
-                if not whole:
-                    smaller.add(value)
+                continue
+            homes[value] = found
+            if not whole:
+                smaller.add(value)
+            if is_guarded:
+                guarded.add(value)
         self.stored, self.homes = stored, homes
 
     def _is_stored(self, value: Value, times: int, whole: bool, heavy: bool) -> bool:
+        if value.is_constant or scalar_weight(value.function) == 0:
+            return False
         if value.is_weak:
             if self.split and times > value.times_computed:
                 raise WeakValueRepeated
-            return False
-        if scalar_weight(value.function) == 0:
             return False
         if times > value.times_computed:
             return True
@@ -118,14 +118,14 @@ class Groups:
             for child in {child for child, _ in value.arguments if child.is_call}:
                 if not (child in self.required or (child in heavy and readers[child] > 1)):
                     weight += weights[child]
-            weights[value] = weight
+            weights[value] = min(weight, 2 * ARRAY_WEIGHT)
             if weight > ARRAY_WEIGHT and not value.is_weak:
                 heavy.add(value)
         return heavy
 
     def _cuts(self) -> set[Value]:
         """The whole nodes to store besides, so that no expression is too long or too deep."""
-        extents: dict[Value, tuple[int, int]] = {}
+        extents: dict[Value, Extent] = {}
         cuts: set[Value] = set()
         for form in self.graph.forms.values():
             inside = {
@@ -133,28 +133,38 @@ class Groups:
                 for k, (value, _) in enumerate(form.operands)
                 if value in extents and value not in self.stored and value not in cuts
             }
-            while inside:
-                size = form.size + sum(form.occurrences[k] * extent[0] for k, extent in inside.items())
-                depth = max(form.depths[k] + extent[1] for k, extent in inside.items())
-                if size <= LARGEST_TREE and depth <= DEEPEST_TREE:
-                    break
-                worst = max(inside, key=lambda k: (form.occurrences[k] * inside[k][0], inside[k][1]))
-                if size <= LARGEST_TREE:
-                    worst = max(inside, key=lambda k: form.depths[k] + inside[k][1])
+            while (worst := _worst(form, inside)) is not None:
                 cut = form.operands[worst][0]
                 cuts.add(cut)
                 inside = {k: extent for k, extent in inside.items() if form.operands[k][0] is not cut}
-            value = self.graph.places[form.node][0]
-            own = max(form.depths, default=0)
-            extents[value] = (
-                form.size + sum(form.occurrences[k] * extent[0] for k, extent in inside.items()),
-                max([own, *(form.depths[k] + extent[1] for k, extent in inside.items())]),
-            )
-        return {value for value in cuts if not value.is_weak}
+            extents[self.graph.places[form.node][0]] = _extent(form, inside)
+        return cuts
 
 
 def _itself(value: Value) -> frozenset[Place]:
     return frozenset([(value, tuple(range(len(value.shape))))])
+
+
+def _homes_of_readers(readers: Sequence[Place], homes: _Sets) -> frozenset[Place]:
+    return frozenset(
+        (home, tuple(axes[axis] for axis in labels)) for parent, labels in readers for home, axes in homes[parent]
+    )
+
+
+def _extent(form: Form, inside: Mapping[int, Extent]) -> Extent:
+    """The size and depth of a node's tree with those of its operands that are computed inside it."""
+    size = form.size + sum(form.occurrences[k] * extent[0] for k, extent in inside.items())
+    return size, max([*form.depths, *(form.depths[k] + extent[1] for k, extent in inside.items())], default=0)
+
+
+def _worst(form: Form, inside: Mapping[int, Extent]) -> int | None:
+    """The operand that makes the tree too large or too deep, or None where it is neither."""
+    size, depth = _extent(form, inside)
+    if not inside or (size <= LARGEST_TREE and depth <= DEEPEST_TREE):
+        return None
+    if size > LARGEST_TREE:
+        return max(inside, key=lambda k: form.occurrences[k] * inside[k][0])
+    return max(inside, key=lambda k: form.depths[k] + inside[k][1])
 
 
 def _is_only_chosen(parent: Value, value: Value) -> bool:

@@ -25,6 +25,9 @@ from ..ir.scalar import (
     postorder,
 )
 
+# An expression deeper than this is left as it is: brackets nest as deep, and Python reads about 200 of them.
+DEEPEST_FORM = 80
+
 Labels = tuple[int, ...]
 Operands = list[tuple[Node, Labels]]
 
@@ -34,7 +37,8 @@ class Value:
     """One number at each point of an index space: a tensor's element, a literal, or a call.
 
     ``kind`` is its dtype, or a Python number where the value is weak: such a value takes the dtype of what it
-    meets, and can therefore not be stored.  ``node_valued`` says that it is all of some node.
+    meets, and can therefore not be stored.  ``reads`` says that a call depends on a tensor, ``node_valued`` that
+    the value is all of some node, and ``times_computed`` in how many places nodes compute it.
     """
 
     kind: DType | Number
@@ -43,6 +47,7 @@ class Value:
     number: Literal | None = None
     function: str = ""
     arguments: tuple[Place, ...] = ()
+    reads: bool = False
     node_valued: bool = False
     times_computed: int = 0
 
@@ -50,6 +55,11 @@ class Value:
     def is_call(self) -> bool:
         """Whether there is something to compute."""
         return self.function != ""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no tensor is read: literals, and calls of literals."""
+        return self.node is None and not self.reads
 
     @property
     def is_weak(self) -> bool:
@@ -126,12 +136,15 @@ class ValueGraph:
         return found
 
     def _add_form(self, node: Node, expression: Scalar, operands: Operands) -> None:
+        order = postorder(expression)
+        size, occurrences, depths = _extent(order, len(operands))
+        if max(depths, default=0) > DEEPEST_FORM:
+            return
         sources = []
         for operand, labels in operands:
             value, inner = self.place(operand)
             sources.append((value, tuple(labels[axis] for axis in inner)))
         parts: dict[Scalar, Place] = {}
-        order = postorder(expression)
         for part in order:
             if isinstance(part, Argument):
                 parts[part] = sources[part.position]
@@ -147,7 +160,7 @@ class ValueGraph:
             value.times_computed += 1
         root[0].node_valued = True
         self.places[node] = root
-        self.forms[node] = Form(node, calls, tuple(sources), *_extent(order, len(sources)))
+        self.forms[node] = Form(node, calls, tuple(sources), size, occurrences, depths)
 
     def _number(self, part: Literal) -> Value:
         found = self._known.get(part)
@@ -165,7 +178,9 @@ class ValueGraph:
         found = self._known.get(key)
         if found is None:
             kind = SCALAR_FUNCTIONS[function].dtype([value.kind for value, _ in arguments])
-            found = self._known[key] = Value(kind, tuple(sizes.values()), function=function, arguments=own)
+            reads = any(not value.is_constant for value, _ in arguments)
+            found = Value(kind, tuple(sizes.values()), function=function, arguments=own, reads=reads)
+            self._known[key] = found
             self.values.append(found)
         return found, tuple(axes)
 

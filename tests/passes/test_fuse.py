@@ -149,6 +149,10 @@ def test_weak_values_keep_their_dtype() -> None:
     assert choice.type.dtype == "float64"
     graph = fused(mapped("a * b", choice, v))
     assert maps(graph) == ["where(a > 0, 1.0, 0.1)", "a * b"]
+    fused(mapped("a + exp(b * where(a > 0, 0.1, 0.7))", x, y), mapped("a - exp(b * where(a > 0, 0.1, 0.7))", x, y))
+    first = mapped("where(a > 0, 0.1, 0.7) + exp(where(a > 0, 0.1, 0.7) * b)", x, y)
+    second = mapped("where(a > 0, 0.1, 0.7) - exp(where(a > 0, 0.1, 0.7) * b)", x, y)
+    assert maps(fused(first, second)) == [scalar_text(first.op.expression), scalar_text(second.op.expression)]
     fused(mapped("sin(a) * where(b > 0, 0.1, 0.7)", x, s, inputs=[ALL, ROWS], rank=2))
     fused(mapped("exp(where(a > 0, 0.1, 0.7) * b)", v, v), mapped("sin(where(a > 0, 0.1, 0.7) * a)", v))
 
@@ -168,6 +172,12 @@ def test_size_one_and_scalars() -> None:
     exp = mapped("exp(a)", build.reshape(s, (s.type.shape[0], 1)))
     assert maps(fused(build.multiply(exp, column))) == ["exp(a) * b"]
     assert maps(fused(mapped("a * sin(b)", x, scalar, inputs=[ALL, ()], rank=2))) == ["sin(a)", "a * b"]
+
+
+def test_long_sums_keep_readable_text() -> None:
+    terms = [leaf(f"x{k}", "b", "n") for k in range(150)]
+    total = build.linear_combination([2] * 150 + [3], [*terms, s], [ALL] * 150 + [ROWS], 2)
+    assert fused(mapped("exp(a)", total)).outputs == (mapped("exp(a)", total),)
 
 
 def test_long_chains_are_cut() -> None:
@@ -203,6 +213,11 @@ def test_hoisted_work_is_shared_between_maps() -> None:
     first = mapped("a * exp(b)", x, s, inputs=[ALL, ROWS], rank=2)
     second = mapped("sin(a) + exp(b)", y, s, inputs=[ALL, ROWS], rank=2)
     assert maps(fused(first, second)) == ["exp(a)", "a * b", "sin(a) + b"]
+
+
+def test_numbers_alone_are_not_hoisted() -> None:
+    node = mapped("a * log(where(1.7 == 0, 1.0, 1.7))", x)
+    assert fused(node).outputs == (node,)
 
 
 def test_hoisting_within_hoisted_work() -> None:
