@@ -19,7 +19,7 @@ from ..examples import cp_decomposition as cp
 from ..examples import pictures
 from ..ir import OtusError
 from .console import show, write, write_json
-from .options import AsJson
+from .options import AsJson, one_of
 
 _MAXIMUM = 200  # iterations of either method
 
@@ -40,7 +40,7 @@ Example:
 
 
 def demo(
-    data: Annotated[Which, typer.Option("--data", help="Which of the two tensors.")] = Which.both,
+    data: Annotated[Which, one_of("--data", Which, "Which of the two tensors.")] = Which.both,
     rank: Annotated[int, typer.Option("--rank", metavar="NUMBER", min=1, help="Components to fit.")] = 4,
     seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", min=0, help="Seed of the first factors.")] = 0,
     tolerance: Annotated[

@@ -17,7 +17,7 @@ from ..runtime.stages import write_stages
 from .compile import compile_module
 from .console import write, write_json
 from .options import Pipeline as PipelineText
-from .options import ProgramFile, Sizes, read_sizes
+from .options import ProgramFile, Sizes, one_of, read_sizes
 from .program import check_expands, check_sizes, graph_of, load_program
 
 
@@ -53,9 +53,10 @@ def dump(
     file: ProgramFile,
     stage: Annotated[
         Stage,
-        typer.Option(
+        one_of(
             "--stage",
-            help="parsed: as written; expanded: derivatives worked out; optimized: after all passes; "
+            Stage,
+            "parsed: as written; expanded: derivatives worked out; optimized: after all passes; "
             "program: kernel calls and buffers; source: the emitted module.",
         ),
     ] = Stage.optimized,
@@ -68,9 +69,10 @@ def dump(
     ] = None,
     form: Annotated[
         Format,
-        typer.Option(
+        one_of(
             "--format",
-            help="text: IR text, which otus.parse_ir reads; formula: index notation; dot: for Graphviz; json.",
+            Format,
+            "text: IR text, which otus.parse_ir reads; formula: index notation; dot: for Graphviz; json.",
         ),
     ] = Format.text,
     dim: Sizes = None,

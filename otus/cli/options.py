@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from ..ir.errors import nearest
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 ProgramFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A program in the text language (.otus).", show_default=False)
@@ -23,6 +28,23 @@ Pipeline = Annotated[
     str | None,
     typer.Option("--pipeline", metavar="PASSES", help="The passes to run instead of the default.", show_default=False),
 ]
+
+
+def one_of(option: str, kind: type[StrEnum], help: str) -> Any:
+    """An option that takes the name of a member of ``kind``; a usage error lists them for anything else."""
+    return typer.Option(option, parser=_reader(option, kind), metavar=f"<{'|'.join(kind)}>", help=help)
+
+
+def _reader(option: str, kind: type[Choice]) -> Callable[[str], Choice]:
+    def read(text: str) -> Choice:
+        known = [each.value for each in kind]
+        if text not in known:
+            raise typer.BadParameter(
+                f"{text!r} is not one of {', '.join(known)}{nearest(text, known)}", param_hint=option
+            )
+        return kind(text)
+
+    return read
 
 
 def read_pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:

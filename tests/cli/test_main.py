@@ -52,7 +52,15 @@ def test_usage_mistakes_are_status_2(otus: Otus, folder: Path) -> None:
             "n=three",
         ): "the size of n is a whole number from 0, not 'three'",
         ("run", "form.otus", "--dim", "n=-1"): "the size of n is a whole number from 0, not '-1'; write --dim n=8",
-        ("dump", "form.otus", "--stage", "parse"): "'parse' is not one of",
+        (
+            "dump",
+            "form.otus",
+            "--stage",
+            "parse",
+        ): "Invalid value for --stage: 'parse' is not one of parsed, expanded, optimized, program, source; did you "
+        "mean 'parsed'?",
+        ("dump", "form.otus", "--format", "pdf"): "--format: 'pdf' is not one of text, formula, dot, json",
+        ("demo", "--data", "cats"): "--data: 'cats' is not one of kinetic, indian_pines, both",
         ("compile", "form.otus", "--name", "a b"): "'a b' is not a name that Python accepts; write --name kernel",
     }.items():
         result = otus(*arguments)
