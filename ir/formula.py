@@ -7,6 +7,7 @@ a line of their own.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,14 @@ from .traverse import count_uses, topological
 
 _INDICES = "ijklmnpqrstuvwxyzabcdefgh"
 _SUM, _PRODUCT, _ATOM = 0, 1, 2
+_PLAIN_NAME = re.compile(r"[^\W\d][\w.]*'*")
+_LATEX = {
+    **{character: f"\\{character}" for character in "_{}$&#%"},
+    "\\": "\\backslash ",
+    "^": "\\hat{}",
+    "~": "\\sim ",
+    " ": "\\ ",
+}
 
 Text = tuple[str, int]
 """Text and how tightly it binds: a sum, a product, or an atom."""
@@ -37,13 +46,15 @@ class Style:
         """A tensor with its indices."""
         if self.latex:
             return f"{self.name(name)}_{{{' '.join(indices)}}}" if indices else self.name(name)
-        return f"{name}[{','.join(indices)}]" if indices else name
+        return f"{self.name(name)}[{','.join(indices)}]" if indices else self.name(name)
 
     def name(self, name: str) -> str:
-        """A tensor's name."""
-        if not self.latex or len(name) == 1 or not name.isidentifier():
+        """A tensor's name; in quotes, on one line, where it could be taken for something else."""
+        if not _PLAIN_NAME.fullmatch(name):
+            name = json.dumps(name, ensure_ascii=not name.isprintable())
+        if not self.latex or (len(name) == 1 and name.isalpha()):
             return name
-        return "\\mathrm{" + name.replace("_", "\\_") + "}"
+        return "\\mathrm{" + "".join(_LATEX.get(character, character) for character in name) + "}"
 
     @property
     def delta(self) -> str:

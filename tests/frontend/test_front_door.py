@@ -42,3 +42,23 @@ def test_refusals(name: str) -> None:
     act, message = REFUSED[name]
     with pytest.raises(otus.OtusError, match=re.escape(message)):
         act()
+
+
+NAMES = {
+    "x": ("x", "x"),
+    "ab_c": ("ab_c", r"\mathrm{ab\_c}"),
+    "layer.weight": ("layer.weight", r"\mathrm{layer.weight}"),
+    "a\nb = 3": (r'"a\nb = 3"', r'\mathrm{"a\backslash nb\ =\ 3"}'),
+    "a + b": ('"a + b"', r'\mathrm{"a\ +\ b"}'),
+    'say "x"': (r'"say \"x\""', r'\mathrm{"say\ \backslash "x\backslash ""}'),
+    "right\N{RIGHT-TO-LEFT OVERRIDE}left": (r'"right\u202eleft"', r'\mathrm{"right\backslash u202eleft"}'),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_formulas_quote_names_that_could_be_taken_for_something_else(name: str) -> None:
+    plain, latex = NAMES[name]
+    y = otus.exp(otus.tensor(name, ("n",)))
+    assert otus.formula(y, name="y") == f"y[n] = exp({plain}[n])"
+    assert otus.formula(y, name="y", latex=True) == rf"y_{{n}} = \exp\left({latex}_{{n}}\right)"
+    assert otus.formula(x, name=name) == f"{plain}[n] = x[n]"
