@@ -168,8 +168,24 @@ def _einsum_flops(node: Node) -> Size:
     summed = len(set(sizes)) > len(node.op.output)
     if not summed and any(isinstance(x.op, Delta) for x in node.operands):
         return _embedding_flops(node, sizes)
+    if summed and _is_square(node):
+        # Two per multiply-add, over the entries on one side of the diagonal and on it.
+        first, second = node.op.inputs
+        rows = product(sizes[label] for label in first if label not in second)
+        return product(sizes[label] for label in first if label in second) * rows * (rows + 1)
     points = product(sizes.values())
     return points * (len(node.operands) - 1 + summed)
+
+
+def _is_square(node: Node) -> bool:
+    """Whether a matrix is multiplied with its own transpose: half of the result is the other half."""
+    assert isinstance(node.op, Einsum)
+    if len(node.operands) != 2 or node.operands[0] is not node.operands[1]:
+        return False
+    first, second = node.op.inputs
+    distinct = len(set(first)) == len(first) and len(set(second)) == len(second)
+    apart = [(a, b) for a, b in zip(first, second, strict=True) if a != b]
+    return distinct and bool(apart) and all(a not in second and b not in first for a, b in apart)
 
 
 def _embedding_flops(node: Node, sizes: Mapping[int, Size]) -> Size:

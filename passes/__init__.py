@@ -16,11 +16,11 @@ from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
 from .slice import Slice
 from .stabilise import Stabilise
+from .symmetric_product import SYMMETRIC_RULES, SymmetricProduct
 
-PASSES: dict[str, type[Pass]] = {
-    cls.name: cls for cls in (Stabilise, Expand, Simplify, Sharpen, Distribute, ContractionOrder, Factor, Fuse, Slice)
-}
-DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,fuse"
+_ALL = (Stabilise, Expand, Simplify, Sharpen, Distribute, ContractionOrder, Factor, SymmetricProduct, Fuse, Slice)
+PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in _ALL}
+DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,symmetric,fuse"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 
 
@@ -41,6 +41,7 @@ __all__ = [
     "PASSES",
     "SIMPLIFY_PIPELINE",
     "SIMPLIFY_RULES",
+    "SYMMETRIC_RULES",
     "Checker",
     "Pass",
     "PassRecord",

@@ -192,13 +192,13 @@ def sum_to_one(node: Node, context: Context) -> Node | None:
 
 @rule(Einsum, status=Status.REASSOCIATES)
 def symmetric_axes(node: Node, context: Context) -> Node | None:
-    """einsum("ij->ji", h) -> h, where h is declared symmetric: its indices stand in one order."""
+    """einsum("ij->ji", h) -> h, where h is declared symmetric, or a delta: its indices stand in one order."""
     assert isinstance(node.op, Einsum)
     place = {label: position for position, label in enumerate(node.op.output)}
     inputs = []
     for operand, labels in zip(node.operands, node.op.inputs, strict=True):
         ordered = list(labels)
-        for group in operand.type.facts.symmetric:
+        for group in ((0, 1),) if isinstance(operand.op, Delta) else operand.type.facts.symmetric:
             chosen = sorted((labels[axis] for axis in group), key=lambda x: (place.get(x, len(place)), x))
             for axis, label in zip(group, chosen, strict=True):
                 ordered[axis] = label

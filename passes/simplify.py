@@ -9,13 +9,24 @@ from typing import ClassVar
 from ..ir import Graph
 from .cancel_rules import CANCEL_RULES
 from .einsum_rules import EINSUM_RULES
+from .fact_rules import FACT_RULES
+from .inverse_rules import IDENTITY_RULES, PRODUCT_RULES
 from .linear_rules import LINEAR_RULES
 from .manager import Pass
 from .rewrite import Rewriter, Rule
 from .shape_rules import SHAPE_RULES
 from .structure_rules import STRUCTURE_RULES
 
-SIMPLIFY_RULES: tuple[Rule, ...] = (*EINSUM_RULES, *LINEAR_RULES, *SHAPE_RULES, *STRUCTURE_RULES, *CANCEL_RULES)
+_RULES: tuple[Rule, ...] = (
+    *IDENTITY_RULES,
+    *FACT_RULES,
+    *EINSUM_RULES,
+    *LINEAR_RULES,
+    *SHAPE_RULES,
+    *STRUCTURE_RULES,
+    *CANCEL_RULES,
+)
+SIMPLIFY_RULES: tuple[Rule, ...] = (*_RULES, *PRODUCT_RULES)
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,8 @@ class Simplify(Pass):
 
     Nested einsums are one einsum, deltas with a summed index are gone, numbers are coefficients,
     sums are flat, and linear maps are linear combinations.  No rule makes work: einsums and sums
-    merge only where the inner one has a single reader.  ::
+    merge only where the inner one has a single reader.  Rules about whole products, such as that of an
+    inverse, join in when the others have come to rest.  ::
 
         %1: f64[i,k] = einsum "ij,jk->ik" %A, %d          # %d a delta
         %2: f64[i] = einsum "ik,k->i" %1, %x
@@ -40,5 +52,6 @@ class Simplify(Pass):
 
     def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
         """The graph, and how often each rule fired."""
-        rewriter = Rewriter(SIMPLIFY_RULES)
-        return rewriter.run(graph), rewriter.fired
+        merging, whole = Rewriter(_RULES), Rewriter(SIMPLIFY_RULES)
+        graph = whole.run(merging.run(graph))
+        return graph, merging.fired + whole.fired
