@@ -107,7 +107,7 @@ def cost(outputs: Sequence[Node], others: Iterable[str] = ()) -> Cost:
     ``others`` are dims of the program that the cost need not depend on.
     """
     order = topological(outputs)
-    return Cost(total_flops(outputs), _total_traffic(outputs), _live_sizes(order, outputs))
+    return Cost(total_flops(outputs), _total_traffic(outputs), _live_sizes(order, outputs), frozenset(others))
 
 
 def total_flops(outputs: Sequence[Node]) -> Size:
