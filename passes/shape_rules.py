@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir import Node, Size, build
-from ..ir.operations import Broadcast, Einsum, LinearCombination, Map, Reshape
+from ..ir.operations import Broadcast, Einsum, LinearCombination, Map, Reduce, Reshape
 from .rewrite import Context, Rule, Status, rule
 
 
@@ -87,4 +87,24 @@ def aligned_without_units(node: Node, context: Context) -> Node | None:
     return build.reshape(core, node.type.shape)
 
 
-SHAPE_RULES: tuple[Rule, ...] = (merge_reshape, unit_broadcast, einsum_without_units, aligned_without_units)
+@rule(Reduce)
+def reduce_without_units(node: Node, context: Context) -> Node | None:
+    """max(reshape(a, (1, n)), 1) -> reshape(max(a, 0), (1,)), where an axis of ``a`` itself is reduced."""
+    assert isinstance(node.op, Reduce)
+    (inner,) = node.operands
+    kept = _kept_axes(inner) if isinstance(inner.op, Reshape) else None
+    if kept is None or len(kept) == inner.ndim:
+        return None
+    axes = [place for place, axis in enumerate(kept) if axis in node.op.axes]
+    if not axes:
+        return None
+    return build.reshape(build.reduce_node(node.op.kind, inner.operands[0], axes), node.type.shape)
+
+
+SHAPE_RULES: tuple[Rule, ...] = (
+    merge_reshape,
+    unit_broadcast,
+    einsum_without_units,
+    aligned_without_units,
+    reduce_without_units,
+)

@@ -58,6 +58,16 @@ def _is_own(x: Node, labels: Sequence[int], total: Node, places: Sequence[int]) 
     return [labels[axis] for axis in range(x.ndim) if axis not in total.op.axes] == list(places)
 
 
+def _unscaled(total: Node, x: Node) -> tuple[Number, Node]:
+    """The operand of a logsumexp where it is a multiple of ``x``, and the multiple: sums absorb such a factor."""
+    if isinstance(total.op, Reduce) and isinstance(total.operands[0].op, LinearCombination):
+        (whole,) = total.operands
+        assert isinstance(whole.op, LinearCombination)
+        if whole.operands == (x,) and whole.op.inputs == (tuple(range(x.ndim)),):
+            return whole.op.coefficients[0], whole
+    return 1, x
+
+
 def _sharpened_sum(node: Node) -> Node:
     assert isinstance(node.op, LinearCombination)
     terms: list[tuple[Number, Node, tuple[int, ...]]] = list(
@@ -65,9 +75,10 @@ def _sharpened_sum(node: Node) -> Node:
     )
     for i, (c, x, labels) in enumerate(terms):
         for j, (d, total, places) in enumerate(terms):
-            if c == -d and _is_own(x, labels, total, places):
+            scale, whole = _unscaled(total, x)
+            if c == -d * scale and _is_own(whole, labels, total, places):
                 shifted, rest = _split(total)
-                terms[i], terms[j] = (c, shifted, labels), (d, rest, places)
+                terms[i], terms[j] = (-d, shifted, labels), (d, rest, places)
                 coefficients, operands, inputs = zip(*terms, strict=True)
                 return build.linear_combination(coefficients, operands, inputs, node.op.rank)
     return node

@@ -382,6 +382,18 @@ def _w() -> otus.Expression:
     return t("w", "n", dtype="complex128")
 
 
+_LOGITS = np.array([1601.0, 1600.3, 1598.7, 1597.2], np.float32)
+
+
+def _logits() -> otus.Expression:
+    return t("l", 4, dtype="float32")
+
+
+def _softmax(x: Array) -> Array:
+    wide = np.exp(x.astype(np.longdouble) - x.max())
+    return np.asarray(wide / wide.sum()).astype(np.float32)
+
+
 def _byte() -> otus.Expression:
     return t("b", "n", dtype="int8")
 
@@ -461,6 +473,21 @@ NUMBERS: dict[str, Case] = {
 }
 
 
+STABLE: dict[str, Case] = {
+    "softmax of large scaled logits in float32": Case(
+        lambda: [
+            otus.softmax(_logits() / 8),
+            otus.log_softmax(-_logits())[0],
+            otus.softmax(_logits().reshape(1, -1) * 0.25, axis=1),
+            otus.exp(_logits() / 8) / otus.exp(_logits() / 8).sum(),
+        ],
+        {"l": _LOGITS},
+        lambda l: [_softmax(l / 8), np.log(_softmax(-l))[0], _softmax(l / 4)[None], _softmax(l / 8)],
+        tolerance=4e-7,
+    ),
+}
+
+
 def p() -> otus.Expression:
     """A boolean vector."""
     return t("p", "n", dtype="bool")
@@ -471,4 +498,4 @@ def q() -> otus.Expression:
     return t("q", "n", dtype="bool")
 
 
-CASES: dict[str, Case] = {**ALGEBRA, **SUMS, **INVERSES, **DECOMPOSITIONS, **NUMBERS}
+CASES: dict[str, Case] = {**ALGEBRA, **SUMS, **INVERSES, **DECOMPOSITIONS, **NUMBERS, **STABLE}

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from adversarial import CASES
+from adversarial import CASES, STABLE
 from evaluation import BACKENDS, assert_close, assert_round_trip
 
 import otus
@@ -16,6 +16,8 @@ from otus.optimisation import run_pipeline
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CASES)
 def test_values(name: str, backend: str) -> None:
+    if name in STABLE and backend == "reference":
+        pytest.skip("the reference backend computes what is written, stable or not")
     case = CASES[name]
     compiled = otus.compile(list(case.build()), backend=backend)
     values = compiled(**case.data)
