@@ -17,7 +17,7 @@ import numpy as np
 from .compilation import compile
 from .frontend import Expression, as_expression, derivatives
 from .frontend.creation import tensor
-from .ir import DType, NamingError, OtusError, UnsupportedError, as_dtype, promote
+from .ir import DType, NamingError, OtusError, as_dtype, promote
 from .structures import flatten, paths, rebuild
 
 if TYPE_CHECKING:
@@ -152,26 +152,43 @@ def _python_function(value: object) -> Builder | None:
 
 
 def _positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
-    listed = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    listed = (argnums,) if not isinstance(argnums, Sequence) else tuple(argnums)
+    if not listed or not all(isinstance(number, int) for number in listed):
+        raise OtusError(f"argnums={argnums!r} is not a position, nor a sequence of positions")
     for number in listed:
-        if not isinstance(number, int):
-            raise OtusError(f"argnums={argnums!r} is not a position, nor a sequence of positions")
         if not -count <= number < count:
             raise OtusError(f"argnums={argnums!r}, but the function is called with {count} arguments")
     return tuple(number % count for number in listed)
 
 
 def _derive(
-    build: Builder, argnums: int | Sequence[int], derive: Callable[[Any, list[Expression]], Any]
+    build: Builder, argnums: int | Sequence[int], derive: Callable[[Any, list[Expression]], Any], order: int = 1
 ) -> ArrayFunction:
-    """A function whose result is ``derive(f(*args), points)``, in the structure of the arguments."""
+    """A function whose result is ``derive(f(*args), points)``, in the structure of the arguments.
+
+    A derivative of order 2 is a list of lists, and has that structure twice: rows, then columns.  Jacobians
+    of several results have the structure of the results around it.
+    """
 
     @functools.wraps(build)
     def derived(*args: Any) -> Any:
         chosen = [args[k] for k in _positions(argnums, len(args))]
-        results = iter(derive(build(*args), flatten(chosen, _is_argument)))
-        shaped = [rebuild(x, [next(results) for _ in flatten(x, _is_argument)], _is_argument) for x in chosen]
-        return shaped[0] if isinstance(argnums, int) else tuple(shaped)
+
+        def shaped(results: Sequence[Any]) -> Any:
+            found = iter(results)
+            each = [rebuild(x, [next(found) for _ in flatten(x, _is_argument)], _is_argument) for x in chosen]
+            return each[0] if isinstance(argnums, int) else tuple(each)
+
+        points = flatten(chosen, _is_argument)
+
+        def of_output(output: Any) -> Any:
+            results = derive(output, points)
+            return shaped(results if order == 1 else [shaped(row) for row in results])
+
+        value = build(*args)
+        if derive is not derivatives.jacobian and not _is_output(value):
+            raise OtusError(f"{derive.__name__} takes a function of one scalar result, not a {type(value).__name__}")
+        return rebuild(value, [of_output(output) for output in flatten(value, _is_output)], _is_output)
 
     derived.__signature__ = _positional_signature(build)  # type: ignore[attr-defined]
     return ArrayFunction(derived)
@@ -209,18 +226,20 @@ def jacobian(y: Any, x: Any = None, *, argnums: int | Sequence[int] = 0) -> Any:
     return _derive(build, argnums if x is None else x, derivatives.jacobian)
 
 
-def hessian(loss: Any, x: Any = None, *, argnums: int = 0) -> Any:
-    """The explicit Hessian of a scalar expression (blocks for a list) or of a Python function of one array."""
+def hessian(loss: Any, x: Any = None, *, argnums: int | Sequence[int] = 0) -> Any:
+    """The explicit Hessian of a scalar expression (blocks for a list), or of a Python function.
+
+    Of a function: of one argument, or for several ``argnums`` a tuple of tuples of blocks, as in JAX.
+
+    >>> import numpy, otus
+    >>> blocks = otus.hessian(lambda x, y: (x * x * y).sum(), argnums=(0, 1))(numpy.ones(1), numpy.ones(1))
+    >>> blocks[0][1]
+    array([[2.]])
+    """
     build = _python_function(loss)
     if build is None:
         return derivatives.hessian(loss, _required("hessian", x))
-
-    def diagonal_blocks(value: Expression, points: list[Expression]) -> list[Expression]:
-        if len(points) != 1:
-            raise UnsupportedError("hessian of a function takes one argnum; use expressions for blocks")
-        return [derivatives.hessian(value, points[0])]
-
-    return _derive(build, argnums if x is None else x, diagonal_blocks)
+    return _derive(build, argnums if x is None else x, derivatives.hessian, order=2)
 
 
 def _required(name: str, value: Any) -> Any:
