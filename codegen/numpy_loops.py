@@ -20,6 +20,10 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: Pr
     start, stop = source.temporary("start"), source.temporary("stop")
     inner, views = _inside(loop, call, source, f"{start}:{stop}")
     lines = [*views, *_body(inner, print_call), *_written(loop, call, source, inner, f"{start}:{stop}")]
+    # A view that stays would keep the operand's memory, which may be freed after the loop.
+    done = [inner.buffers[value] for value in inner.program.outputs]
+    done += [inner.buffers[name] for name, axis in zip(loop.body.inputs, loop.cut, strict=True) if axis is not None]
+    lines.append(f"del {', '.join(done)}")
     length = inner.dims[loop.symbol]
     size = source.size(loop.size)
     head = [f"{stop} = min({start} + {loop.block}, {size})"]
@@ -72,7 +76,7 @@ def _written(loop: BlockLoop, call: KernelCall, source: Source, inner: Source, b
             lines.append(f"{target}{_index(join, block)} = {part}")
         else:
             lines.append(_combined(join, target, part))
-    return [*lines, f"del {', '.join(inner.buffers[value] for value in inner.program.outputs)}"]
+    return lines
 
 
 # how results are combined: what to begin with, and the function that takes in a block's

@@ -102,13 +102,21 @@ def _split_commas(text: str) -> list[str]:
 def _parse_rest(rest: str, nodes: dict[str, Node]) -> tuple[list[str], dict[str, Any], list[Node]]:
     strings: list[str] = []
     while match := _STRING.match(rest):
-        strings.append(json.loads(match[1]))
+        strings.append(_string(match[1]))
         rest = rest[match.end() :]
     parameters: dict[str, Any] = {}
     if match := _BRACES.match(rest):
         parameters = _parse_fields(match[1])
         rest = rest[match.end() :]
     return strings, parameters, [_find(word, nodes) for word in rest.split(",") if word.strip()]
+
+
+def _string(text: str) -> str:
+    """A quoted string; raises ``ParseError`` for an escape that there is not."""
+    try:
+        return str(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ParseError(f"{text} is not a string: {error.msg}") from None
 
 
 def _find(word: str, nodes: dict[str, Node]) -> Node:
@@ -193,5 +201,5 @@ def _parse_result(text: str, nodes: dict[str, Node]) -> Parsed:
     if text.startswith("["):
         return [_find(word, nodes) for word in text.strip("[]").split(",") if word.strip()]
     if text.startswith("{"):
-        return {json.loads(key): _find(name, nodes) for key, name in _ENTRY.findall(text[1:-1])}
+        return {_string(key): _find(name, nodes) for key, name in _ENTRY.findall(text[1:-1])}
     return _find(text, nodes)

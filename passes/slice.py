@@ -25,8 +25,9 @@ from .memory_workspace import tensor_bytes
 _SEEDS = 5
 # What counts as large beside the peak, when a region is grown around a tensor.
 _LARGE_FRACTIONS = (8, 128)
-# Bytes that long blocks leave free for what is not planned, such as the numbers of loops.
-_MARGIN = 4096
+# What is left free where it can be, for what is not planned: numbers, and copies where an array does not
+# lie in memory as planned.
+_MARGIN_FRACTION, _MARGIN_BYTES = 24, 65536
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,18 @@ class Slice(Pass):
 
 def fitted(graph: Graph, limit: int, sizes: Mapping[str, int]) -> Graph:
     """The graph with as few and as long blocks as keep ``limit``; raises ``MemoryLimitError`` where none do."""
-    sliced = _Search(sizes, limit).run(graph)
-    if (peak := _peak(sliced, sizes).bytes) > limit:
-        sliced = _smallest(graph, sizes)
-        if (worst := _peak(sliced, sizes)).bytes > limit:
-            again = _peak(_Search(sizes, peak).run(graph), sizes)
-            raise _refusal(
-                graph, limit, *min((worst.bytes, worst), (max(peak, again.bytes), again), key=lambda x: x[0])
-            )
-    wanted = max(limit - min(limit // 64, _MARGIN), _peak(sliced, sizes).bytes)
-    return in_one_block(grown(sliced, lambda g: _peak(g, sizes).bytes <= wanted, sizes), sizes)
+    for goal in (limit - min(limit // _MARGIN_FRACTION, _MARGIN_BYTES), limit):
+        sliced = _Search(sizes, goal).run(graph)
+        if (reached := _peak(sliced, sizes)).bytes <= goal:
+            return _with_long_blocks(sliced, goal, sizes)
+    sliced = _smallest(graph, sizes)
+    if (smallest := _peak(sliced, sizes)).bytes > limit:
+        raise _refusal(graph, limit, *_least(graph, sizes, smallest, reached.bytes))
+    return _with_long_blocks(sliced, limit, sizes)
+
+
+def _with_long_blocks(graph: Graph, limit: int, sizes: Mapping[str, int]) -> Graph:
+    return in_one_block(grown(graph, lambda each: _peak(each, sizes).bytes <= limit, sizes), sizes)
 
 
 def _smallest(graph: Graph, sizes: Mapping[str, int]) -> Graph:
@@ -103,6 +106,17 @@ def _smallest(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         if _peak(lower, sizes).bytes > target:
             return graph
         graph = lower
+
+
+def _least(graph: Graph, sizes: Mapping[str, int], smallest: Moment, target: int) -> tuple[int, Moment]:
+    """The least limit found that is kept when it is asked for, and the peak then, going down from ``target``."""
+    least, worst = smallest.bytes, smallest
+    while True:
+        target = min(target, least * 63 // 64)
+        found = _peak(_Search(sizes, target).run(graph), sizes)
+        if found.bytes > target:
+            return least, worst
+        least, worst, target = target, found, found.bytes
 
 
 def _peak(graph: Graph, sizes: Mapping[str, int]) -> Moment:
