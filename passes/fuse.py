@@ -23,7 +23,7 @@ class Fuse(Pass):
     constant along an axis of its reader, which is thus computed once instead of at every point.  Equal values
     of several loops are stored too where they cost more than writing and reading an array.  No scalar operation
     is carried out at more points than before, and each is carried out on the same numbers as before, so results
-    keep every bit.  What decreases is flops, then the number of tensors.  ::
+    keep every bit (sums over them may run in another order, where they lie in memory in another).  What decreases is flops, then the number of tensors.  ::
 
         %1: f64[b,n] = linear_combination "bn,b->bn" {coefficients=(1.0, (-1.0))} %x, %m
         %2: f64[b,n] = map "exp(a)" "bn->bn" %1
