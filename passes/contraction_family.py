@@ -15,6 +15,7 @@ what the plans without sharing make or read, and the result never takes more ope
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ _SMALL_PRODUCT = 14
 _CANDIDATES = 6
 # So many larger products are planned on their own, for comparison.
 _LARGE_PRODUCTS = 4
+# How many einsums ahead a large family is searched for common parts.
+_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,12 @@ def plan_family(table: ProductTable, contractions: Sequence[Contraction], optimi
     if len(large) > _LARGE_PRODUCTS:
         # Planning each alone would take too long: the first stands for all.
         alone.plan(large[:1])
-        return _Planner(table, optimizer, _bound(table, alone.made, contractions)).plan(contractions, reuse=True)
+        bound = _bound(table, alone.made, contractions)
+        plans = [
+            _Planner(table, optimizer, bound).plan(contractions, reuse=True),
+            _Planner(table, optimizer, bound).plan_in_step(contractions),
+        ]
+        return min(plans, key=lambda plan: table.cost(x.number for x in plan))
     plans = [alone.plan(contractions)]
     bound = _bound(table, alone.made, contractions)
     if len(contractions) > 1:
@@ -81,6 +89,32 @@ class _Planner:
             self.made |= self.table.parts([best.number])
             found.append(best)
         return found
+
+    def plan_in_step(self, contractions: Sequence[Contraction]) -> list[Term]:
+        """The value of each, where what each has in common with the next is multiplied up first, at every level.
+
+        So the environments of a chain come about, whose use shows only over many steps.
+        """
+        found = []
+        for position, each in enumerate(contractions):
+            value = self._in_step(each, contractions[position + 1 :][:_DEPTH])
+            self.made |= self.table.parts([value.number])
+            found.append(value)
+        return found
+
+    def _in_step(self, each: Contraction, later: Sequence[Contraction]) -> Term:
+        each = self._cover(each, self.made)
+        for position, other in enumerate(later):
+            parts = [x for x in common_parts(each, self._cover(other, self.made)) if self._may_make(x)]
+            for part in parts:
+                each = each.with_product(self._in_step(part, later[position:]))
+            if parts:
+                break
+        return self._direct(each)
+
+    def _may_make(self, part: Contraction) -> bool:
+        sizes = self._sizes(part)
+        return self.bound is None or math.prod(max(sizes[label], 1) for label in part.output) <= self.bound
 
     def _plans(self, each: Contraction, later: Sequence[Contraction], reuse: bool, look_ahead: bool) -> Iterator[Term]:
         """Orders to choose from."""
@@ -181,6 +215,7 @@ class _Planner:
         return find_path([x.labels for x in each.terms], each.output, self._sizes(each), self.optimizer)
 
     def _flops(self, each: Contraction) -> int:
+        """The operations of a contraction, in the order found for it alone."""
         inputs = [x.labels for x in each.terms]
         sizes = self._sizes(each)
         return path_cost(self._path(each), inputs, each.output, sizes).flops
