@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,7 +24,8 @@ class Fuse(Pass):
     constant along an axis of its reader, which is thus computed once instead of at every point.  Equal values
     of several loops are stored too where they cost more than writing and reading an array.  No scalar operation
     is carried out at more points than before, and each is carried out on the same numbers as before, so results
-    keep every bit (sums over them may run in another order, where they lie in memory in another).  What decreases is flops, then the number of tensors.  ::
+    keep every bit (sums over them may run in another order, where they lie in memory in another).  What
+    decreases is flops, then the number of tensors.  ::
 
         %1: f64[b,n] = linear_combination "bn,b->bn" {coefficients=(1.0, (-1.0))} %x, %m
         %2: f64[b,n] = map "exp(a)" "bn->bn" %1
@@ -38,24 +40,33 @@ class Fuse(Pass):
     name: ClassVar[str] = "fuse"
 
     def run(self, graph: Graph) -> Graph:
-        """Fuse, split and share over the whole graph; again where long expressions were cut, while nodes vanish."""
-        fused, cut = _fused(graph)
-        while cut:
-            again, cut = _fused(fused)
+        """Fuse, split and share over the whole graph."""
+        return self.run_counting(graph)[0]
+
+    def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
+        """The graph, how many nodes went into their readers, and how many parts of nodes became nodes.
+
+        Where long expressions were cut, the pass goes over the graph again for as long as nodes vanish.
+        """
+        fused, groups = _fused(graph)
+        fired = _counted(groups)
+        while groups is not None and groups.cut:
+            again, groups = _fused(fused)
             if len(again.nodes()) >= len(fused.nodes()):
                 break
             fused = again
-        return fused
+            fired += _counted(groups)
+        return fused, fired
 
 
-def _fused(graph: Graph) -> tuple[Graph, bool]:
-    """The graph fused once, and whether an expression was cut because it would have been too long."""
+def _fused(graph: Graph) -> tuple[Graph, Groups | None]:
+    """The graph fused once, and what was chosen; None where nothing is elementwise."""
     order = graph.nodes()
     values = ValueGraph()
     for node in order:
         values.add(node)
     if not values.values:
-        return graph, False
+        return graph, None
     required = frozenset(_required(graph, order, values))
     try:
         groups = Groups(values, required)
@@ -63,7 +74,15 @@ def _fused(graph: Graph) -> tuple[Graph, bool]:
     except WeakValueRepeated:
         groups = Groups(values, required, split=False)
         groups.choose()
-    return graph.replaced(_Emission(groups).nodes(order)), groups.cut
+    return graph.replaced(_Emission(groups).nodes(order)), groups
+
+
+def _counted(groups: Groups | None) -> Counter[str]:
+    if groups is None:
+        return Counter()
+    absorbed = sum(groups.graph.places[node][0] not in groups.stored for node in groups.graph.forms)
+    parts = sum(not value.node_valued for value in groups.stored)
+    return +Counter(fuse_into_reader=absorbed, compute_once=parts)
 
 
 def _required(graph: Graph, order: Sequence[Node], values: ValueGraph) -> set[Value]:

@@ -19,6 +19,7 @@ from otus.ir.operations import Map
 from otus.ir.scalar import parse_scalar, scalar_text
 from otus.passes import parse_pipeline
 from otus.passes.fuse import Fuse
+from otus.passes.rule_descriptions import describe_rule
 from otus.runtime.reference import evaluate
 from otus.structures import flatten
 
@@ -91,6 +92,14 @@ def test_what_stands_alone_stays_what_it_is() -> None:
         build.einsum([x, y], [(0, 1), (2, 1)], (0, 2)),
     )
     assert fused(*nodes).outputs == nodes
+
+
+def test_what_was_done_is_counted() -> None:
+    chain = mapped("exp(a)", build.add(x, y))
+    node = mapped("a * sqrt(b)", chain, s, inputs=[ALL, ROWS], rank=2)
+    assert Fuse().run_counting(Graph.of([node]))[1] == {"fuse_into_reader": 2, "compute_once": 1}
+    assert all(describe_rule(name) for name in ("fuse_into_reader", "compute_once"))
+    assert not Fuse().run_counting(Graph.of([x]))[1]
 
 
 def test_a_smaller_map_is_computed_once_a_row() -> None:
