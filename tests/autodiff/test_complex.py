@@ -18,6 +18,46 @@ Z = rng.standard_normal((2, 3)) + 1j * rng.standard_normal((2, 3))
 W = rng.standard_normal((3, 2)) + 1j * rng.standard_normal((3, 2))
 SQUARE = 3 * np.eye(3) + rng.standard_normal((3, 3)) + 1j * rng.standard_normal((3, 3))
 REAL = rng.standard_normal((2, 3))
+MANY = 2 * np.eye(3) + rng.standard_normal((2, 3, 3)) + 1j * rng.standard_normal((2, 3, 3))
+TALL = rng.standard_normal((4, 3)) + 1j * rng.standard_normal((4, 3))
+WEIGHT = rng.standard_normal((4, 4)) + 1j * rng.standard_normal((4, 4))
+
+
+def adjoint(xp: Any, a: Any) -> Any:
+    return xp.conj(xp.einsum("...ij->...ji", a))
+
+
+def hermitian(xp: Any, a: Any) -> Any:
+    return a + adjoint(xp, a)
+
+
+def positive(xp: Any, a: Any) -> Any:
+    return a @ adjoint(xp, a) + np.eye(a.shape[-1])
+
+
+def weighted(xp: Any, x: Any) -> Any:
+    """A real number in which no two elements count the same, and phases count."""
+    rows, columns = x.shape[-2:]
+    return (xp.real(x * WEIGHT[:rows, :columns]) ** 2).sum()
+
+
+def absolute(xp: Any, x: Any) -> Any:
+    """A real number in which no two elements count the same, and phases do not count."""
+    rows, columns = x.shape[-2:]
+    return (abs(x) ** 2 * WEIGHT[:rows, :columns].real).sum()
+
+
+def turned(xp: Any, a: Any, f: Any) -> Any:
+    """``V f(w) Vᴴ`` of a Hermitian matrix."""
+    w, v = xp.eigh(a)
+    return xp.einsum("...ij,...j,...kj->...ik", v, f(w), xp.conj(v))
+
+
+def singular(xp: Any, a: Any, f: Any) -> Any:
+    """``U f(s) Vᴴ``."""
+    u, s, vh = xp.svd(a, full_matrices=False)
+    return xp.einsum("...ij,...j,...jk->...ik", u, f(s), vh)
+
 
 # Real functions of complex tensors.
 REAL_VALUED: dict[str, tuple[Any, ...]] = {
@@ -46,6 +86,32 @@ REAL_VALUED: dict[str, tuple[Any, ...]] = {
     "reciprocal and sqrt": (lambda xp, z: (abs(xp.sqrt(xp.reciprocal(z) + 3)) ** 2).sum(), Z),
     "to real and back": (lambda xp, z: (abs(xp.cast(xp.real(z), "complex128") * z) ** 2).sum(), Z),
     "power": (lambda xp, z: (abs(z**3) + xp.real(z**-1)).sum(), Z),
+    "slogdet sign": (lambda xp, a: xp.real(xp.slogdet(a)[0] * (2 - 1j)), SQUARE),
+    "slogdet sign, batched": (lambda xp, a: (xp.imag(xp.slogdet(a)[0]) * np.array([1.0, 2.0])).sum(), MANY),
+    "det, batched": (lambda xp, a: (abs(xp.det(a)) ** 2).sum(), MANY),
+    "cholesky": (lambda xp, a: weighted(xp, xp.cholesky(positive(xp, a))), SQUARE),
+    "cholesky, batched": (lambda xp, a: weighted(xp, xp.cholesky(positive(xp, a))), MANY),
+    "eigenvalues": (lambda xp, a: (xp.eigh(hermitian(xp, a))[0] ** 3).sum(), SQUARE),
+    "eigenvectors": (lambda xp, a: absolute(xp, xp.eigh(hermitian(xp, a))[1]), SQUARE),
+    "eigenvectors, batched": (lambda xp, a: absolute(xp, xp.eigh(hermitian(xp, a))[1]), MANY),
+    "function of a Hermitian matrix": (lambda xp, a: weighted(xp, turned(xp, hermitian(xp, a), xp.sin)), SQUARE),
+    "qr, q": (lambda xp, a: weighted(xp, xp.qr(a)[0]), SQUARE),
+    "qr, r": (lambda xp, a: weighted(xp, xp.qr(a)[1]), SQUARE),
+    "qr, tall": (lambda xp, a: weighted(xp, xp.qr(a)[0]) + weighted(xp, xp.qr(a)[1]), TALL),
+    "qr, batched": (lambda xp, a: weighted(xp, xp.qr(a)[0]) + weighted(xp, xp.qr(a)[1]), MANY),
+    "singular values": (lambda xp, a: (xp.svd(a, compute_uv=False) ** 3).sum(), TALL),
+    "left singular vectors": (lambda xp, a: absolute(xp, xp.svd(a, full_matrices=False)[0]), TALL),
+    "right singular vectors": (
+        lambda xp, a: absolute(xp, xp.svd(xp.transpose(a), full_matrices=False)[2]), TALL),
+    "singular vectors, batched": (
+        lambda xp, a: absolute(xp, xp.svd(a)[0]) - 2 * absolute(xp, xp.svd(a)[2]), MANY),
+    "function of singular values": (lambda xp, a: weighted(xp, singular(xp, a, xp.sin)), TALL),
+    "function of singular values, batched": (lambda xp, a: weighted(xp, singular(xp, a, xp.sin)), MANY),
+    "pinv": (lambda xp, a: weighted(xp, xp.pinv(a)), TALL),
+    "pinv, wide": (lambda xp, a: weighted(xp, xp.pinv(xp.transpose(a))), TALL),
+    "pinv, batched": (lambda xp, a: weighted(xp, xp.pinv(a[:, :, :2])), MANY),
+    "lstsq": (lambda xp, a, b: weighted(xp, xp.lstsq(a, b)), TALL, WEIGHT[:, :2]),
+    "lstsq, wide": (lambda xp, a, b: weighted(xp, xp.lstsq(xp.transpose(a), b)), TALL, WEIGHT[:3, :2]),
     "cast of a real": (lambda xp, x: (abs(xp.cast(x, "complex128") * (1 + 2j)) ** 2).sum(), REAL),
 }  # fmt: skip
 
