@@ -98,7 +98,7 @@ def scale_number(node: Node, context: Context) -> Node | None:
     return build.full(node.type.shape, node.op.coefficients[0] * value, node.type.dtype)
 
 
-@rule(Map)
+@rule(Map, status=Status.REASSOCIATES)
 def linear_map(node: Node, context: Context) -> Node | None:
     """map "2 * a - b" -> linear_combination {2, -1}, where every operand has the result's dtype."""
     assert isinstance(node.op, Map)
@@ -164,7 +164,7 @@ def _split_factor(expression: Scalar) -> tuple[Number, Scalar]:
     return factor, expression
 
 
-@rule(Map)
+@rule(Map, status=Status.REASSOCIATES)
 def product_map(node: Node, context: Context) -> Node | None:
     """map "a * b" -> einsum "ij,ij->ij"."""
     assert isinstance(node.op, Map)
