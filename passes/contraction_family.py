@@ -28,8 +28,8 @@ _SMALL_PRODUCT = 14
 _CANDIDATES = 6
 # So many larger products are planned on their own, for comparison.
 _LARGE_PRODUCTS = 4
-# How many einsums ahead a large family is searched for common parts.
-_DEPTH = 100
+# How many einsums ahead a large family is searched for common parts at a time.
+_WINDOW = 4
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,16 @@ class _Planner:
         """
         found = []
         for position, each in enumerate(contractions):
-            value = self._in_step(each, contractions[position + 1 :][:_DEPTH])
+            value = self._in_step(each, contractions[position + 1 :])
             self.made |= self.table.parts([value.number])
             found.append(value)
         return found
 
     def _in_step(self, each: Contraction, later: Sequence[Contraction]) -> Term:
         each = self._cover(each, self.made)
-        for position, other in enumerate(later):
+        if len(each.terms) <= 2:
+            return self._direct(each)
+        for position, other in enumerate(later[:_WINDOW]):
             parts = [x for x in common_parts(each, self._cover(other, self.made)) if self._may_make(x)]
             for part in parts:
                 each = each.with_product(self._in_step(part, later[position:]))
