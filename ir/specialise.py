@@ -7,22 +7,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .dims import Dim, Size, substitute, symbols
+from .errors import ShapeError
 from .node import Node, make
 from .operations import Blockwise, Operation
 from .traverse import topological
 from .types import TensorType
 
 
+class UnfitSizeError(ShapeError):
+    """Sizes do not fit an operation: ``node``, as it was before they were put in."""
+
+    node: Node | None = None
+
+
 def specialise(outputs: Sequence[Node], sizes: Mapping[str, Size]) -> dict[Node, Node]:
     """Every node that ``outputs`` need, with the dims of ``sizes`` replaced.
 
     Types are inferred anew, so a size that does not fit (a slice outside its axis, a negative
-    size) raises ``ShapeError``.
+    size) raises ``UnfitSizeError``.
     """
     new: dict[Node, Node] = {}
     for node in topological(outputs):
         op = specialise_operation(node.op, sizes)
-        new[node] = make(op, *(new[operand] for operand in node.operands))
+        try:
+            new[node] = make(op, *(new[operand] for operand in node.operands))
+        except ShapeError as error:
+            unfit = UnfitSizeError(str(error))
+            unfit.node = node
+            raise unfit from error
     return new
 
 

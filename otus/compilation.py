@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from .checking import value_checker
 from .frontend import Expression
 from .frontend.language import Module
+from .frontend.language.positions import known_positions
 from .frontend.origins import remembered_inputs
-from .ir import NamingError, Node, OtusError, specialise
+from .ir import Graph, NamingError, Node, OtusError, specialise
 from .ir.operations import Input
+from .ir.specialise import UnfitSizeError
 from .optimisation import graph_of, is_leaf
 from .passes import DEFAULT_PIPELINE, parse_pipeline
 from .structures import composites, flatten, rebuild
@@ -51,7 +53,8 @@ def compile(
     name, description
         The emitted function's name and its module's first line.
     positions
-        Where nodes stand in the user's text, for the provenance of statements.
+        Where nodes stand in the user's text, for errors and the provenance of statements; known for what
+        comes from a program.
 
     Raises ``OtusError`` (of a kind that says what is wrong) before anything is computed.
 
@@ -70,7 +73,7 @@ def compile(
     if isinstance(outputs, Module):
         order, positions = tuple(outputs.tensors), positions or outputs.positions
         outputs = dict(outputs.outputs)
-    graph = graph_of(outputs, dims)
+    graph, found = _sized_graph(outputs, dims, positions)
     text = pipeline if pipeline is not None else ("expand" if backend == "reference" else DEFAULT_PIPELINE)
     if not isinstance(text, str):
         raise OtusError(f"pipeline={text!r} is not text such as {DEFAULT_PIPELINE!r}")
@@ -82,13 +85,31 @@ def compile(
         inputs=None if inputs is None else _input_names(inputs),
         function_name=name,
         description=description,
-        positions=positions or {},
+        positions=found,
         check=value_checker(),
         unflatten=lambda leaves: rebuild(outputs, leaves, is_leaf),
         size_inputs=_size_inputs(outputs, dims),
         declared=order,
     )
     return CompiledFunction(request)
+
+
+def _sized_graph(
+    outputs: Any, dims: Mapping[str, int] | None, positions: Mapping[Node, Any] | None
+) -> tuple[Graph, Mapping[Node, Any]]:
+    """The graph with sizes put in, and where its nodes stand in the user's text."""
+    from .runtime.failures import unfit
+
+    graph = graph_of(outputs)
+    found = known_positions(graph.outputs) if positions is None else positions
+    if not dims:
+        return graph, found
+    try:
+        sized = graph_of(outputs, dims)
+    except UnfitSizeError as error:
+        raise unfit(error, graph, found.get) from error
+    new = specialise(graph.outputs, dims)
+    return sized, {new[node]: found[node] for node in new if node in found}
 
 
 def _input_names(inputs: object) -> tuple[str, ...]:

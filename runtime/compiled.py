@@ -167,7 +167,8 @@ class CompiledFunction:
 
     def _runner(self, plan: Plan) -> Runner:
         """The plan's function over the inputs in the order of ``inputs``."""
-        run = guarded(plan.run, plan.emitted)
+        positions = self._request.positions
+        run = guarded(plan.run, plan.emitted, lambda node: positions.get(plan.graph.origin(node)))
         if plan.reads == self._names:
             return run
         places = [self._names.index(name) for name in plan.reads]

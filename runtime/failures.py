@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen import Emitted
-from ..ir import OtusError
+from ..codegen import Emitted, Statement
+from ..ir import Graph, Node, OtusError, ShapeError
+from ..ir.printer import line, node_names
+from ..ir.specialise import UnfitSizeError
+
+_SHORT_TEXT = 60  # characters of a user's text that a message quotes
 
 
 class EvaluationError(OtusError):
@@ -35,8 +39,14 @@ _KINDS: tuple[tuple[type[Exception], type[EvaluationError]], ...] = (
 )
 
 
-def guarded(run: Callable[..., Sequence[Any]], emitted: Emitted | None) -> Callable[..., Sequence[Any]]:
-    """``run``, with NumPy's errors about data raised as Otus errors that name the operation.
+Positions = Callable[[Node], Any]
+"""Where the user wrote what a node computes, or None."""
+
+
+def guarded(
+    run: Callable[..., Sequence[Any]], emitted: Emitted | None, position: Positions = lambda node: None
+) -> Callable[..., Sequence[Any]]:
+    """``run``, with NumPy's errors about data raised as Otus errors that name the operation and its place.
 
     They are NumPy's errors too, so that code which catches those goes on working.
     """
@@ -48,18 +58,35 @@ def guarded(run: Callable[..., Sequence[Any]], emitted: Emitted | None) -> Calla
             raise
         except (np.linalg.LinAlgError, IndexError, ValueError) as error:
             kind = next(ours for theirs, ours in _KINDS if isinstance(error, theirs))
-            place = _operation(error.__traceback__, emitted)
-            raise kind(f"{error}{f', in {place}' if place else ''}") from error
+            failed = _statement(error.__traceback__, emitted)
+            place = f", in {failed.ir}{_from(position(failed.node))}" if failed else ""
+            raise kind(f"{error}{place}") from error
 
     return call
 
 
-def _operation(trace: TracebackType | None, emitted: Emitted | None) -> str:
-    """The IR line of the statement that failed."""
+def unfit(error: UnfitSizeError, graph: Graph, position: Positions) -> ShapeError:
+    """The error that names the operation of ``graph`` which the sizes of a call do not fit, and its place."""
+    if error.node is None:
+        return error
+    operation = line(error.node, node_names(graph.nodes(), graph.labels))
+    return ShapeError(f"{error}, in {operation}{_from(position(error.node))}")
+
+
+def _from(position: Any) -> str:
+    """Where the user wrote it: the place, and the text itself where it is short."""
+    if position is None:
+        return ""
+    text = " ".join(str(getattr(position, "text", "")).split())
+    return f", from {position}" + (f": {text}" if 0 < len(text) <= _SHORT_TEXT else "")
+
+
+def _statement(trace: TracebackType | None, emitted: Emitted | None) -> Statement | None:
+    """The emitted statement that failed."""
     while trace is not None and emitted is not None:
         if trace.tb_frame.f_code.co_filename.startswith("<otus "):
             for statement in emitted.statements:
                 if statement.first <= trace.tb_lineno <= statement.last:
-                    return statement.ir
+                    return statement
         trace = trace.tb_next
-    return ""
+    return None

@@ -11,11 +11,12 @@ from ..codegen import Emitted, emit_numpy
 from ..ir import Graph, Node, UnsupportedError, formula, specialise
 from ..ir.operations import Input
 from ..ir.program import Program
-from ..ir.specialise import free_symbols
+from ..ir.specialise import UnfitSizeError, free_symbols
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
 from .binding import bind_sizes
 from .executable import load_function
+from .failures import unfit
 from .memory import keeping
 from .reference import evaluate
 
@@ -97,12 +98,19 @@ class Planner:
         with self._lock:
             found = self._by_sizes.get(key)
             if found is None:
-                specialise(self.general.graph.outputs, sizes)
+                self._check_sizes(sizes)
                 found = self._make(sizes)
                 if len(self._by_sizes) >= _KEPT_PLANS:
                     self._by_sizes.pop(next(iter(self._by_sizes)))
                 self._by_sizes[key] = found
             return found
+
+    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
+        graph, positions = self.general.graph, self._request.positions
+        try:
+            specialise(graph.outputs, sizes)
+        except UnfitSizeError as error:
+            raise unfit(error, graph, lambda node: positions.get(graph.origin(node))) from error
 
     def _make(self, sizes: Mapping[str, int]) -> Plan:
         request = self._request

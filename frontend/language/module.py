@@ -12,6 +12,7 @@ from ...ir.errors import nearest
 from ..expression import Expression
 from .diagnostics import Diagnostic, LanguageError, Source, Span
 from .elaborate import Elaborator
+from .positions import remember_positions
 from .scope import Scope
 from .syntax import ImportStatement
 
@@ -100,6 +101,7 @@ class _Program:
         elaborator = self._elaborate(source, folder)
         if elaborator.diagnostics:
             raise LanguageError(elaborator.diagnostics)
+        remember_positions(self.positions)
         scope = elaborator.scope
         values = {
             name: elaborator.expression(name)
