@@ -206,7 +206,10 @@ def test_a_size_that_the_program_fixes(otus: Otus, folder: Path) -> None:
 def test_singular_matrices_and_lack_of_memory_are_no_bugs(otus: Otus, folder: Path) -> None:
     Path("inv.otus").write_text("tensor A[2,2]\ny = inv(A)")
     result = otus("run", "inv.otus", "--in", "A=ones")
-    assert (result.status, result.err) == (1, "otus: Singular matrix, in %0: f64[2,2] = inv %A, from inv.otus:2:5: inv(A)\n")
+    assert (result.status, result.err) == (
+        1,
+        "otus: Singular matrix, in %0: f64[2,2] = inv %A, from inv.otus:2:5: inv(A)\n",
+    )
     Path("big.otus").write_text("dim n\ntensor x[n]\ny[i,j,k,l] = x[i] * x[j] * x[k] * x[l]")
     result = otus("run", "big.otus", "--dim", "n=100000", "--in", "x=ones")
     assert result.status == 1
