@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..ir import Graph, Node, build
+from ..ir import DType, Graph, Node, build
 from ..ir.scalar import Scalar, argument, call
 from ..ir.traverse import rebuild
 from .fusion_groups import Groups, WeakValueRepeated, is_inside
@@ -129,7 +129,10 @@ class _Emission:
         if place == tuple(range(node.ndim)):
             return source
         covered = sorted(place)
-        moved = build.einsum([source], [place], covered)
+        if node.type.dtype is DType.bool:
+            moved = build.map_node(argument(0), [source], [[covered.index(axis) for axis in place]], len(covered))
+        else:
+            moved = build.einsum([source], [place], covered)
         return build.broadcast(moved, covered, node.type.shape)
 
     def _store(self, value: Value) -> None:

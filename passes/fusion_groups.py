@@ -82,7 +82,7 @@ class Groups:
             found = _homes_of_readers(readers, homes)
             whole = all(parent not in smaller and parent.spans(labels) for parent, labels in readers)
             is_guarded = all(parent in guarded or _is_only_chosen(parent, value) for parent, _ in readers)
-            free = value.node_valued or (self.split and not is_guarded)
+            free = _is_node(value, readers) or (self.split and not is_guarded)
             if self._is_stored(value, len(found), whole or not free, value in heavy and free):
                 homes[value] = _itself(value)
                 stored.add(value)
@@ -90,7 +90,7 @@ class Groups:
             homes[value] = found
             if not whole:
                 smaller.add(value)
-            if is_guarded:
+            if is_guarded and not value.node_valued:
                 guarded.add(value)
         self.stored, self.homes = stored, homes
 
@@ -143,6 +143,11 @@ class Groups:
 
 def _itself(value: Value) -> frozenset[Place]:
     return frozenset([(value, tuple(range(len(value.shape))))])
+
+
+def _is_node(value: Value, readers: Sequence[Place]) -> bool:
+    """Whether a value is all of a node, but for a sign."""
+    return value.node_valued or any(x.node_valued and scalar_weight(x.function) == 0 for x, _ in readers)
 
 
 def _homes_of_readers(readers: Sequence[Place], homes: _Sets) -> frozenset[Place]:

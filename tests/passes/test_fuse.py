@@ -140,6 +140,15 @@ def test_a_tensor_and_its_transpose_are_one_computation() -> None:
     assert [node.op.name for node in fused(both).nodes()][1:] == ["map", "einsum", "linear_combination"]
     graph = fused(mapped("sin(exp(a))", m), mapped("cos(exp(a))", build.transpose(m, (1, 0))))
     assert maps(graph) == ["exp(a)", "sin(a)", "cos(a)"]
+    above, below = (
+        mapped("a > b", x, s, inputs=[ALL, ROWS], rank=2),
+        mapped("a > b", x, s, inputs=[(1, 0), (1,)], rank=2),
+    )
+    assert maps(fused(above, below, mapped("where(a, b, 0.0)", below, leaf("u", "n", "b")))) == [
+        "a > b",
+        "a",
+        "where(a, b, 0.0)",
+    ]
 
 
 def test_numbers_become_literals() -> None:
@@ -239,6 +248,9 @@ def test_branches_of_a_choice_are_not_computed_outside() -> None:
     """There they would warn about the elements that are not chosen."""
     node = mapped("where(b > 0, a * log(b), 0.0)", x, s, inputs=[ALL, ROWS], rank=2)
     assert maps(fused(node)) == ["a > 0", "where(a, b * log(c), 0.0)"]
+    outside = mapped("neg(log(a))", s)
+    node = mapped("where(a > 0, a * b, 0.0)", x, outside, inputs=[ALL, ROWS], rank=2)
+    assert maps(fused(mapped("a < 1.0", node))) == ["log(a)", "where(a > 0, a * neg(b), 0.0) < 1.0"]
 
 
 # --- sharing -----------------------------------------------------------------------------------
