@@ -12,7 +12,7 @@ from ..ir import Graph, Node, Size
 from ..ir.dims import evaluate, symbols
 from ..ir.operations import Einsum
 from ..ir.traverse import rebuild
-from .contraction_plan import plan_graph
+from .contraction_plan import plan_graph, product_of_deltas
 from .einsum_parts import is_pairwise
 from .manager import Pass
 
@@ -48,6 +48,7 @@ class ContractionOrder(Pass):
     def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
         """The graph, and how many einsums were split."""
         fired: Counter[str] = Counter()
+        graph = graph.transform(_deltas_merged)
         planned = plan_graph(graph, lambda size: planned_size(size, self.sizes, self.size), self.optimizer)
 
         def change(node: Node, operands: Sequence[Node]) -> Node:
@@ -68,6 +69,12 @@ class ContractionOrder(Pass):
     def with_sizes(self, sizes: Mapping[str, int]) -> ContractionOrder:
         """The same pass, planning for these sizes."""
         return dataclasses.replace(self, sizes={**self.sizes, **sizes}) if sizes else self
+
+
+def _deltas_merged(node: Node, operands: Sequence[Node]) -> Node:
+    """Products of deltas and scalars as one delta or an embedding, so that plans know them for what they are."""
+    node = rebuild(node, operands)
+    return product_of_deltas(node) if isinstance(node.op, Einsum) else node
 
 
 def planned_size(size: Size, sizes: Mapping[str, int], default: int) -> int:

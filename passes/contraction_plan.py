@@ -50,8 +50,7 @@ class GraphPlan:
         parts = parts_of(node.op, operands)
         plan = self._plans.get(node)
         if plan is None:
-            one = build.constant(1, node.type.dtype)
-            return parts.embedded(_multiplied(parts.scalars) if parts.scalars else one)
+            return _without_factors(parts, node)
         for number, factor in zip(plan.factors, _scaled_values(parts, plan.scaled), strict=True):
             self._nodes.setdefault(number, factor)
         value = self._value(plan.value, parts.output)
@@ -72,6 +71,20 @@ class GraphPlan:
         product = self._table.products[number]
         operands = [self._nodes[product.left], self._nodes[product.right]]
         return build.einsum(operands, [product.left_labels, product.right_labels], output)
+
+
+def product_of_deltas(node: Node) -> Node:
+    """An einsum of deltas and scalars as what they leave on the diagonals of the result; others as they are."""
+    assert isinstance(node.op, Einsum)
+    if _stands_as_it_is(node.op, node.operands):
+        return node
+    parts = parts_of(node.op, node.operands)
+    return node if parts.factors else _without_factors(parts, node)
+
+
+def _without_factors(parts: Parts, node: Node) -> Node:
+    one = build.constant(1, node.type.dtype)
+    return parts.embedded(_multiplied(parts.scalars) if parts.scalars else one)
 
 
 def plan_graph(graph: Graph, size: PlannedSize, optimizer: str) -> GraphPlan:

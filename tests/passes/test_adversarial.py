@@ -44,6 +44,21 @@ def test_every_pass_by_value(name: str) -> None:
         run_pipeline(list(CASES[name].build()), otus.pipeline(), check=True)
 
 
+def test_products_of_deltas_inside_products_are_ordered_without_algebra() -> None:
+    """They become deltas, or scalars on a diagonal, only while products are ordered."""
+    d, a = otus.delta(2), otus.tensor("A", (2, 2))
+    data = np.arange(4.0).reshape(2, 2)
+    cases = {
+        "ij,jk,kl->il": (otus.einsum("aa,ba,aa->ba", d, d, d), data @ data),
+        "ij,jk,kj->i": (otus.einsum("ab,cd,ef,bc,de->af", d, d, d, d, d), np.sum(data * data.T, axis=1)),
+        "ij,kl,lm->ijkm": (otus.einsum("ab,cc->ab", d, d), np.einsum("ij,km->ijkm", 2 * np.eye(2), data @ data)),
+    }
+    for subscripts, (inner, expected) in cases.items():
+        for pipeline in ("expand,contract", otus.pipeline()):
+            compiled = otus.compile(otus.einsum(subscripts, inner, a, a), pipeline=pipeline)
+            assert_close(compiled(data), expected, 1e-12, 1e-12, f"{subscripts}, {pipeline}")
+
+
 def test_two_tensors_of_one_name_are_refused() -> None:
     for other in (otus.tensor("A", ("n", "m")), otus.tensor("A", ("n",), dtype="float32")):
         with pytest.raises(otus.OtusError, match="two different tensors are called 'A'"):
