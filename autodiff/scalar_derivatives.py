@@ -103,9 +103,9 @@ def _one_over(x: Scalar) -> Scalar:
     return literal(1 / x.value) if isinstance(x, Literal) and x.value != 0 else call("reciprocal", x)
 
 
-def _chosen(x: Scalar, y: Scalar, chosen: Scalar, other: Scalar) -> Scalar:
-    """1 where ``chosen`` holds, ½ at ties, else 0."""
-    return call("where", chosen, 1.0, call("where", other, 0.0, 0.5))
+def _chosen(x: Scalar, y: Scalar, chosen: str) -> Scalar:
+    """1 where ``x`` is chosen from ``x`` and ``y``, ½ at ties, else 0; 0 beside a NaN, as in JAX."""
+    return call("where", call(chosen, x, y), 1.0, call("where", call("eq", x, y), 0.5, 0.0))
 
 
 def _arctan2(y: Scalar, x: Scalar, out: Scalar) -> tuple[Scalar | Number, ...]:
@@ -162,14 +162,8 @@ PARTIALS: dict[str, Partials] = {
     "conj": lambda x, out: (1.0,),
     "arctan2": _arctan2,
     "logaddexp": lambda x, y, out: (call("sigmoid", call("sub", x, y)), call("sigmoid", call("sub", y, x))),
-    "maximum": lambda x, y, out: (
-        _chosen(x, y, call("gt", x, y), call("lt", x, y)),
-        _chosen(x, y, call("gt", y, x), call("lt", y, x)),
-    ),
-    "minimum": lambda x, y, out: (
-        _chosen(x, y, call("lt", x, y), call("gt", x, y)),
-        _chosen(x, y, call("lt", y, x), call("gt", y, x)),
-    ),
+    "maximum": lambda x, y, out: (_chosen(x, y, "gt"), _chosen(y, x, "gt")),
+    "minimum": lambda x, y, out: (_chosen(x, y, "lt"), _chosen(y, x, "lt")),
     "where": lambda c, x, y, out: (0.0, call("where", c, 1.0, 0.0), call("where", c, 0.0, 1.0)),
     "isfinite": _zero_one,
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or"), _zero_two),

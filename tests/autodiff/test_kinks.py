@@ -20,6 +20,9 @@ FIRST: dict[str, tuple[Any, ...]] = {
     "sign at 0": (lambda xp, x: (xp.sign(x) * x).sum(), [-1.0, 0.0, 2.0]),
     "maximum at ties": (lambda xp, x, y: (xp.maximum(x, y) ** 2).sum(), [1.0, 2.0, -1.0], [1.0, 3.0, -1.0]),
     "minimum at ties": (lambda xp, x, y: (xp.minimum(x, y) ** 2).sum(), [1.0, 2.0, -1.0], [1.0, 3.0, -1.0]),
+    "maximum beside NaN": (lambda xp, x, y: xp.maximum(x, y).sum(), [1.0, NAN, NAN, INF], [NAN, 1.0, NAN, 2.0]),
+    "minimum beside NaN": (lambda xp, x, y: xp.minimum(x, y).sum(), [1.0, NAN, NAN, INF], [NAN, 1.0, NAN, 2.0]),
+    "maximum of infinities": (lambda xp, x, y: xp.maximum(x, y).sum(), [INF, -INF, -INF], [INF, -INF, INF]),
     "maximum with itself": (lambda xp, x: xp.maximum(x, x).sum(), [1.0, -2.0]),
     "maximum with a number": (lambda xp, x: xp.maximum(x, 0).sum(), [1.0, 0.0, -2.0]),
     "max with ties": (lambda xp, x: (xp.max(x, axis=1) ** 2).sum(), [[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]),
@@ -130,9 +133,31 @@ def test_off_the_diagonal_nothing_depends_on_infinities() -> None:
     assert_close(found, np.diag([np.exp(1.0), np.nan, np.exp(-2.0)]))
 
 
+def test_complex_signs_have_the_derivative_of_a_quotient() -> None:
+    """z/|z| turns as z does; JAX has 0.  JAX's convention: ∂f/∂Re(z) − i·∂f/∂Im(z)."""
+    points, weight, step = np.array([1 + 2j, -3 + 0.5j, 0.3j, 2.0 + 0j]), 1 + 2j, 1e-6
+    data, (x,) = expressions((points,))
+    found = run(otus.grad(otus.real(weight * otus.sign(x)).sum(), x), data)
+
+    def slope(direction: complex) -> np.ndarray:
+        above, below = points + step * direction, points - step * direction
+        return np.real(weight * (above / abs(above) - below / abs(below))) / (2 * step)
+
+    np.testing.assert_allclose(found, slope(1.0) - 1j * slope(1j), rtol=1e-7, atol=1e-7)
+
+
+def test_logaddexp_at_infinities() -> None:
+    """The larger one alone counts; JAX has ``e`` for the 1 beside an infinity, and 1 twice for two of one sign."""
+    data, (x, y) = expressions((np.array([1.0, INF, -INF, INF]), np.array([INF, 1.0, 1.0, INF])))
+    by_x, by_y = values_of(otus.grad(otus.logaddexp(x, y).sum(), [x, y]), data)
+    np.testing.assert_array_equal(by_x, [0.0, 1.0, 0.0, NAN])
+    np.testing.assert_array_equal(by_y, [1.0, 0.0, 1.0, NAN])
+
+
 def test_power_0_of_0_has_derivative_0() -> None:
     """x⁰ is 1 everywhere; JAX has NaN where the exponent is a floating 0."""
     data, (x, y) = expressions((np.array([0.0, 2.0]), np.array([0.0, 0.0])))
     by_x, by_y = run(otus.grad(otus.power(x, y).sum(), [x, y]), data)
     assert_close(by_x, [0.0, 0.0])
     assert_close(by_y, [0.0, np.log(2.0)])
+    assert_close(run(otus.grad((x**x).sum(), x), data), [0.0, 4 * (np.log(2.0) + 1)])
