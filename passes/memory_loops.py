@@ -12,6 +12,13 @@ from ..ir.dims import evaluate
 from ..ir.traverse import rebuild, substitute
 
 Fits = Callable[[Graph], bool]
+Path = tuple[int, ...]
+
+
+def loop_operation(loop: Node) -> ops.Blockwise:
+    """The operation of a node that is a loop."""
+    assert isinstance(loop.op, ops.Blockwise)
+    return loop.op
 
 
 def loops_of(graph: Graph) -> list[Node]:
@@ -22,8 +29,7 @@ def loops_of(graph: Graph) -> list[Node]:
 
 def body_of(loop: Node) -> Graph:
     """The body of a loop as a graph."""
-    assert isinstance(loop.op, ops.Blockwise)
-    return Graph.of(loop.op.body)
+    return Graph.of(loop_operation(loop).body)
 
 
 def with_loop(graph: Graph, loop: Node, body: Sequence[Node] | None = None, block: int | None = None) -> Graph:
@@ -33,44 +39,61 @@ def with_loop(graph: Graph, loop: Node, body: Sequence[Node] | None = None, bloc
     def change(node: Node, operands: Sequence[Node]) -> Node:
         if node not in family:
             return rebuild(node, operands)
-        assert isinstance(node.op, ops.Blockwise)
-        new = dataclasses.replace(node.op, body=tuple(body or node.op.body), block=block or node.op.block)
-        return make(new, *operands)
+        op = loop_operation(node)
+        return make(dataclasses.replace(op, body=tuple(body or op.body), block=block or op.block), *operands)
 
     return graph.transform(change)
 
 
 def grown(graph: Graph, fits: Fits, sizes: Mapping[str, int]) -> Graph:
-    """The graph with the longest blocks for which ``fits`` holds: inner loops first, then outer ones.
+    """The graph with long blocks for which ``fits`` holds, as it does for blocks of one position.
 
-    ``fits`` holds for blocks of one position.  Blocks are evened out, so that the last one is not short.
+    All loops, inner and outer, double their blocks in turn; then each takes what is left.  Blocks are
+    evened out, so that the last one is not short.
     """
-    for number in range(len(loops_of(graph))):
-        loop = loops_of(graph)[number]
-        assert isinstance(loop.op, ops.Blockwise)
-
-        def fits_inside(body: Graph, whole: Graph = graph, loop: Node = loop) -> bool:
-            return fits(with_loop(whole, loop, body.outputs))
-
-        body = grown(body_of(loop), fits_inside, {**sizes, loop.op.symbol: loop.op.block})
-        graph = with_loop(graph, loop, body.outputs)
-        loop = loops_of(graph)[number]
-        assert isinstance(loop.op, ops.Blockwise)
-        graph = with_loop(graph, loop, block=_longest(graph, loop, fits, evaluate(loop.op.size, sizes)))
+    lengths = {path: (1, size) for path, size in _paths(graph, sizes)}
+    growing = list(lengths)
+    while growing:
+        for path in list(growing):
+            block, size = lengths[path]
+            wanted = min(2 * block, size)
+            if wanted > block and fits(longer := _with_block(graph, path, wanted)):
+                graph, lengths[path] = longer, (wanted, size)
+            else:
+                growing.remove(path)
+    for path, (block, size) in lengths.items():
+        graph = _with_block(graph, path, _longest(graph, path, fits, block, size))
     return graph
 
 
-def _longest(graph: Graph, loop: Node, fits: Fits, size: int) -> int:
-    low, high = 1, max(size, 1)
-    if fits(with_loop(graph, loop, block=high)):
-        return high
+def _longest(graph: Graph, path: Path, fits: Fits, block: int, size: int) -> int:
+    """The longest blocks that fit, between ``block`` and twice as many positions."""
+    low, high = block, min(2 * block, size + 1)
     while high - low > 1:
         middle = (low + high) // 2
-        if fits(with_loop(graph, loop, block=middle)):
+        if fits(_with_block(graph, path, middle)):
             low = middle
         else:
             high = middle
-    return -(-size // -(-size // low))
+    return -(-size // -(-size // low)) if size else 1
+
+
+def _paths(graph: Graph, sizes: Mapping[str, int]) -> list[tuple[Path, int]]:
+    """Every loop with the positions of its index; a path is the loop's number, then those within bodies."""
+    found: list[tuple[Path, int]] = []
+    for number, loop in enumerate(loops_of(graph)):
+        op = loop_operation(loop)
+        found.append(((number,), evaluate(op.size, sizes)))
+        inner = {**sizes, op.symbol: op.block}
+        found += [((number, *path), size) for path, size in _paths(body_of(loop), inner)]
+    return found
+
+
+def _with_block(graph: Graph, path: Path, block: int) -> Graph:
+    loop = loops_of(graph)[path[0]]
+    if len(path) == 1:
+        return with_loop(graph, loop, block=block)
+    return with_loop(graph, loop, _with_block(body_of(loop), path[1:], block).outputs)
 
 
 def in_one_block(graph: Graph, sizes: Mapping[str, int]) -> Graph:
@@ -81,8 +104,8 @@ def in_one_block(graph: Graph, sizes: Mapping[str, int]) -> Graph:
             break
         graph = _without_loop(graph, single[0])
     for loop in loops_of(graph):
-        assert isinstance(loop.op, ops.Blockwise)
-        body = in_one_block(body_of(loop), {**sizes, loop.op.symbol: loop.op.block})
+        op = loop_operation(loop)
+        body = in_one_block(body_of(loop), {**sizes, op.symbol: op.block})
         graph = with_loop(graph, loop, body.outputs)
     return graph
 
@@ -97,14 +120,13 @@ def _without_loop(graph: Graph, loop: Node) -> Graph:
 
 
 def _is_single(loop: Node, sizes: Mapping[str, int]) -> bool:
-    assert isinstance(loop.op, ops.Blockwise)
-    return loop.op.block >= evaluate(loop.op.size, sizes)
+    op = loop_operation(loop)
+    return op.block >= evaluate(op.size, sizes)
 
 
 def _inlined(node: Node, operands: Sequence[Node]) -> Node:
     """The result of a loop as its body computes it for the whole index."""
-    op = node.op
-    assert isinstance(op, ops.Blockwise)
+    op = loop_operation(node)
     value = specialise([op.body[op.result]], {op.symbol: op.size})[op.body[op.result]]
     given = {ops.placeholder_label(k): x for k, x in enumerate(operands)}
     inputs = {x: given[x.op.label] for x in Graph.of([value]).inputs if isinstance(x.op, ops.Input)}

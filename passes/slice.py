@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..ir import Graph, Node, human_bytes
-from ..ir import operations as ops
 from ..ir.cost import total_flops
 from ..ir.dims import evaluate
 from ..ir.specialise import free_symbols
 from .lower import pairwise
 from .manager import Pass
 from .memory_limit import MemoryLimitError, parse_bytes
-from .memory_loops import body_of, grown, in_one_block, loops_of, with_loop
+from .memory_loops import body_of, grown, in_one_block, loop_operation, loops_of, with_loop
 from .memory_peak import OBJECT_BYTES, Held, Moment, moments
+from .memory_recompute import recomputed
 from .memory_regions import slice_index
 from .memory_workspace import tensor_bytes
 
@@ -40,8 +40,8 @@ class Slice(Pass):
     Raises ``MemoryLimitError`` where nothing fits. ::
 
         %0: f64[900,900] = einsum "ab,cb->ac" %A, %A
-        %1: f64[900,900] = map "exp(a)" "ac->ac" %0
-        %2: f64[900] = einsum "ac->a" %1
+        %1: f64[900,900] = map "exp(a)" "ab->ab" %0
+        %2: f64[900] = einsum "ab->a" %1
 
     becomes, under a limit of 1 MiB, ::
 
@@ -49,8 +49,8 @@ class Slice(Pass):
           %x0: f64[block,5] = input "x0"
           %x1: f64[900,5] = input "x1"
           %0: f64[block,900] = einsum "ab,cb->ac" %x0, %x1
-          %1: f64[block,900] = map "exp(a)" "ac->ac" %0
-          %2: f64[block] = einsum "ac->a" %1
+          %1: f64[block,900] = map "exp(a)" "ab->ab" %0
+          %2: f64[block] = einsum "ab->a" %1
           return [%2]
         end
     """
@@ -143,7 +143,8 @@ class _Search:
         """The graph that keeps the limit, or the last that came closer to it."""
         state = self._state(graph)
         while state.excess:
-            closer = [each for each in self._next(state) if 100 * each.excess < 99 * state.excess]
+            closer = self._closer(state, self._cuts(state.graph, state.worst, state.worst.loops, self.sizes))
+            closer = closer or self._closer(state, self._recomputations(state))
             if not closer:
                 break
             state = self._best(closer)
@@ -154,27 +155,40 @@ class _Search:
         worst = max(steps, key=lambda each: each.bytes, default=Moment(0, graph.outputs[0], ()))
         return _State(graph, worst, sum(max(each.bytes - self.limit, 0) for each in steps))
 
-    def _next(self, state: _State) -> Iterator[_State]:
-        seen: set[tuple[Node, ...]] = set()
-        for graph in self._cuts(state.graph, state.worst, state.worst.loops, self.sizes):
-            if graph.outputs not in seen:
-                seen.add(graph.outputs)
-                yield self._state(graph)
+    def _closer(self, state: _State, graphs: Iterable[Graph]) -> list[_State]:
+        """Those graphs that are nearer to the limit."""
+        distinct = {graph.outputs: graph for graph in graphs}
+        states = [self._state(graph) for graph in distinct.values()]
+        return [each for each in states if 100 * each.excess < 99 * state.excess]
 
-    def _cuts(self, graph: Graph, worst: Moment, loops: Sequence[Moment], sizes: Mapping[str, int]) -> Iterator[Graph]:
+    def _recomputations(self, state: _State) -> Iterator[Graph]:
+        """The graph with one tensor alone cut, whose loop computes again what it reads whole."""
+        is_large = _larger_than(state.worst.bytes // _LARGE_FRACTIONS[0], self.sizes)
+        yield from recomputed(state.graph, is_large)
+        for cut in self._cuts(state.graph, state.worst, state.worst.loops, self.sizes, (1,)):
+            yield from recomputed(cut, is_large)
+
+    def _cuts(
+        self,
+        graph: Graph,
+        worst: Moment,
+        loops: Sequence[Moment],
+        sizes: Mapping[str, int],
+        fractions: Sequence[int] = _LARGE_FRACTIONS,
+    ) -> Iterator[Graph]:
         """The graph with one index more cut, at the peak: outside of the loops it is in, and inside."""
         here = loops[0] if loops else worst
         for seed in _seeds(here):
             for axis in range(seed.ndim):
-                for fraction in _LARGE_FRACTIONS:
+                for fraction in fractions:
                     cut = slice_index(graph, seed, axis, _larger_than(here.bytes // fraction, sizes))
                     if cut is not None:
                         yield cut
         if loops:
             loop = loops[0].node
-            assert isinstance(loop.op, ops.Blockwise)
-            inner = {**sizes, loop.op.symbol: loop.op.block}
-            for body in self._cuts(body_of(loop), worst, loops[1:], inner):
+            op = loop_operation(loop)
+            inner = {**sizes, op.symbol: op.block}
+            for body in self._cuts(body_of(loop), worst, loops[1:], inner, fractions):
                 yield with_loop(graph, loop, body.outputs)
 
     def _best(self, states: Sequence[_State]) -> _State:
@@ -198,15 +212,14 @@ def _larger_than(count: int, sizes: Mapping[str, int]) -> Callable[[Node], bool]
 def _flops(graph: Graph, sizes: Mapping[str, int]) -> int:
     """The operations, as they are where blocks are long."""
     for loop in loops_of(graph):
-        assert isinstance(loop.op, ops.Blockwise)
-        graph = with_loop(graph, loop, block=max(evaluate(loop.op.size, sizes), 1))
+        graph = with_loop(graph, loop, block=max(evaluate(loop_operation(loop).size, sizes), 1))
     return evaluate(total_flops(graph.outputs), sizes)
 
 
 def _strided(graph: Graph) -> int:
     """How many operands and results are cut along an axis that is not their first."""
-    ops_of = [loop.op for loop in loops_of(graph) if isinstance(loop.op, ops.Blockwise)]
-    return sum(axis not in (0, None, "sum") for op in ops_of for axis in (*op.cut, *op.join))
+    loops = [loop_operation(loop) for loop in loops_of(graph)]
+    return sum(axis not in (0, None, "sum") for op in loops for axis in (*op.cut, *op.join))
 
 
 def _refusal(graph: Graph, limit: int, least: int, worst: Moment) -> MemoryLimitError:

@@ -19,7 +19,7 @@ Evaluate = Callable[[Sequence[Node], Mapping[str, Array], Mapping[str, int]], Se
 
 def evaluate_loop(op: Blockwise, operands: Sequence[Array], size: int, evaluate: Evaluate) -> Array:
     """The loop's result ``op.result``, where the index that is cut has ``size`` positions."""
-    parts = []
+    parts: list[Array] = []
     for start in range(0, max(size, 1), op.block):
         stop = min(start + op.block, size)
         blocks = {

@@ -211,7 +211,7 @@ def test_slicing_as_the_documentation_shows_it() -> None:
     (loop,) = loop_operations(graph)
     assert (loop.size, loop.cut, loop.join) == (900, (0, None), (0,))
     assert peak(graph) <= 2**20
-    assert 64 < loop.block < 80, "blocks are as long as the limit allows"
+    assert 60 < loop.block < 80, "blocks are as long as the limit allows"
 
 
 def test_slicing_twice_changes_nothing_more() -> None:
@@ -248,6 +248,19 @@ def test_softmax_along_the_only_large_index_takes_two_loops_that_both_compute_it
     assert peak(after) <= 100_000
 
 
+def test_what_a_loop_would_read_whole_is_computed_again_in_it() -> None:
+    a = otus.tensor("A", (120, 120))
+    product = otus.exp(a) @ otus.exp(a.T)
+    before, after = sliced(product, ""), sliced(product, "150kB")
+    assert peak(after) <= 150_000, "the product takes 115 kB, and exp(A) as much"
+    assert cost(before.outputs)().flops < cost(after.outputs)().flops < 1.2 * cost(before.outputs)().flops
+    (outer,) = loop_operations(after)
+    assert [x.op.name for x in Graph.of(outer.body).nodes()].count("map") == 1
+    data = {"A": np.random.default_rng(0).random((120, 120))}
+    for graph in (before, after):
+        np.testing.assert_allclose(evaluate(graph.outputs, data)[0], np.exp(data["A"]) @ np.exp(data["A"]).T)
+
+
 def test_limits_are_options_of_contract_and_slice() -> None:
     a = otus.tensor("A", (200, 5))
     expression = otus.exp(a @ a.T).sum(axis=1)
@@ -270,7 +283,7 @@ def test_the_refusal_names_the_tensor_its_size_and_a_limit_that_would_do() -> No
     graph = otus.optimize({"product": otus.exp(a) @ otus.exp(a)}, memory_limit=least)
     assert peak(Graph.of([graph["product"].node])) <= least
     with pytest.raises(otus.MemoryLimitError):
-        otus.optimize({"product": otus.exp(a) @ otus.exp(a)}, memory_limit=least - 1)
+        otus.optimize({"product": otus.exp(a) @ otus.exp(a)}, memory_limit=least * 9 // 10)
 
 
 def test_a_limit_needs_sizes() -> None:
