@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Size, build
-from ..ir.operations import Einsum
+from ..ir.operations import Delta, Einsum
 from ..ir.traverse import rebuild
 from .contraction_family import Contraction, plan_family
 from .contraction_products import Labels, ProductTable, Term
@@ -92,9 +92,26 @@ def plan_graph(graph: Graph, size: PlannedSize, optimizer: str) -> GraphPlan:
     return _plan(graph.nodes(), size, optimizer)
 
 
-def planned_flops(nodes: Iterable[Node], size: PlannedSize, optimizer: str) -> int:
-    """The operations that the einsums among ``nodes`` take together."""
-    return _plan(nodes, size, optimizer).flops
+def planned_flops(nodes: Iterable[Node], size: PlannedSize, optimizer: str, known: dict[object, int]) -> int:
+    """The operations that the einsums among ``nodes`` take together.
+
+    ``known`` keeps answers: equal einsums of other tensors, such as those of the next layer, take as many.
+    """
+    einsums = [node for node in nodes if isinstance(node.op, Einsum)]
+    key = _structure(einsums, size)
+    if key not in known:
+        known[key] = _plan(einsums, size, optimizer).flops
+    return known[key]
+
+
+def _structure(einsums: Sequence[Node], size: PlannedSize) -> object:
+    """What the cost of einsums depends on: indices, sizes, and which operands are the same."""
+    numbers: dict[Node, int] = {}
+    return tuple(
+        (node.op, tuple((numbers.setdefault(x, len(numbers)), x.op.name == Delta.name, *map(size, x.type.shape))
+                        for x in node.operands))
+        for node in einsums
+    )  # fmt: skip
 
 
 def _plan(nodes: Iterable[Node], size: PlannedSize, optimizer: str) -> GraphPlan:

@@ -1,4 +1,4 @@
-"""The pass that multiplies sums out where that saves work."""
+"""The pass that multiplies sums out, and takes shared products apart, where that saves work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Distribute(Pass):
     A sum goes into the products that read it where all of them together, with what they then share,
     take fewer operations.  It is done only where it costs no digits: one sum a product, and all terms
     but one are products themselves, so that the sum was rounded as coarsely as what replaces it.  A
-    square ``‖a − b‖²`` is therefore never expanded.  The number of operations decreases.  ::
+    square ``‖a − b‖²`` is therefore never expanded.  A product that several products read (``A·B`` in
+    ``A·B·v`` and ``A·B·w``) is a sum of one term.  The number of operations decreases.  ::
 
         %1: f64[i,j] = linear_combination {1, -1} %X, %UV       # %UV = einsum "ir,jr->ij" %U, %V
         %2: f64[i,r] = einsum "ij,jr->ir" %1, %V
@@ -53,8 +54,9 @@ class Distribute(Pass):
     def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
         """The graph, and how many sums were multiplied out."""
         fired: Counter[str] = Counter()
+        known: dict[object, int] = {}
         for _ in range(_ROUNDS):
-            chosen = self._chosen(graph)
+            chosen = self._chosen(graph, known)
             if not chosen:
                 break
             fired["distribute_sum"] += len(set(chosen.values()))
@@ -65,44 +67,57 @@ class Distribute(Pass):
         """The same pass, planning for these sizes."""
         return dataclasses.replace(self, sizes={**self.sizes, **sizes}) if sizes else self
 
-    def _chosen(self, graph: Graph) -> dict[Node, Node]:
+    def _chosen(self, graph: Graph, known: dict[object, int]) -> dict[Node, Node]:
         """For the einsums to rewrite, the sum to multiply out."""
         readers = _readers(graph)
         chosen: dict[Node, Node] = {}
         touched: set[Node] = set()
         for total in graph.nodes():
-            if not may_be_multiplied_out(total):
+            products = _products_to_rewrite(total, readers, graph)
+            if not products or touched & {total, *products}:
                 continue
-            products = [x for x in readers[total] if isinstance(x.op, Einsum) and x.operands.count(total) == 1]
-            terms = len(total.operands)
-            if not products or terms * len(products) > _MOST_EINSUMS or touched & {total, *products}:
-                continue
-            if self._pays(graph, total, products, readers):
+            if self._pays(graph, total, products, readers, known):
                 chosen.update(dict.fromkeys(products, total))
                 touched |= {total, *products, *total.operands}
         return chosen
 
     def _pays(
-        self, graph: Graph, total: Node, products: Sequence[Node], readers: Mapping[Node, Sequence[Node]]
+        self,
+        graph: Graph,
+        total: Node,
+        products: Sequence[Node],
+        readers: Mapping[Node, Sequence[Node]],
+        known: dict[object, int],
     ) -> bool:
         gone = set(products) >= set(readers[total]) and total not in graph.outputs
-        own = [x for x in total.operands if isinstance(x.op, Einsum)]
-        kept = [x for x in own if x in graph.outputs or set(readers[x]) != {total} or not gone]
+        own = [total] if isinstance(total.op, Einsum) else [x for x in total.operands if isinstance(x.op, Einsum)]
+        kept = [x for x in own if x is not total and (x in graph.outputs or set(readers[x]) != {total} or not gone)]
         expanded = [part for product in products for _, part in multiplied_terms(product, total)]
-        before = planned_flops([*own, *products], self._size, "auto") + self._additions(total)
-        after = planned_flops(dict.fromkeys([*kept, *expanded]), self._size, "auto")
-        after += sum(self._volume(x) * (len(total.operands) - 1) for x in products)
+        before = planned_flops([*own, *products], self._size, "auto", known) + self._additions(total)
+        after = planned_flops(dict.fromkeys([*kept, *expanded]), self._size, "auto", known)
+        after += sum(self._volume(x) * _additions_per_element(total) for x in products)
         after += 0 if gone else self._additions(total)
         return after < _WORTHWHILE * before
 
     def _additions(self, total: Node) -> int:
-        return self._volume(total) * (len(total.operands) - 1)
+        return self._volume(total) * _additions_per_element(total)
 
     def _volume(self, node: Node) -> int:
         return math.prod(max(self._size(x), 1) for x in node.type.shape)
 
     def _size(self, size: Size) -> int:
         return planned_size(size, self.sizes, self.size)
+
+
+def _products_to_rewrite(total: Node, readers: Mapping[Node, Sequence[Node]], graph: Graph) -> list[Node]:
+    """The products that a sum, or a shared product, could go into; none where it should not."""
+    shared = isinstance(total.op, Einsum)
+    if not (1 < len(readers[total]) <= _MOST_TERMS and _is_product(total) if shared else may_be_multiplied_out(total)):
+        return []
+    products = [x for x in readers[total] if isinstance(x.op, Einsum) and x.operands.count(total) == 1]
+    if shared:
+        return products if len(products) == len(readers[total]) and total not in graph.outputs else []
+    return products if len(products) * len(total.operands) <= _MOST_EINSUMS else []
 
 
 def may_be_multiplied_out(total: Node) -> bool:
@@ -118,6 +133,10 @@ def may_be_multiplied_out(total: Node) -> bool:
     return sum(not _is_product(x) for x in total.operands) <= 1
 
 
+def _additions_per_element(total: Node) -> int:
+    return len(total.operands) - 1 if isinstance(total.op, LinearCombination) else 0
+
+
 def _is_product(node: Node) -> bool:
     return isinstance(node.op, Einsum) and sum(x.ndim > 0 for x in node.operands) > 1
 
@@ -125,8 +144,11 @@ def _is_product(node: Node) -> bool:
 def multiplied_terms(product: Node, total: Node) -> Iterator[tuple[complex, Node]]:
     """The coefficients and products that an einsum becomes when one operand, a sum, is multiplied out."""
     assert isinstance(product.op, Einsum)
-    assert isinstance(total.op, LinearCombination)
     position = product.operands.index(total)
+    if isinstance(total.op, Einsum):
+        yield 1, merged(product, position, total)
+        return
+    assert isinstance(total.op, LinearCombination)
     labels = product.op.inputs[position]
     for coefficient, term, names in zip(total.op.coefficients, total.operands, total.op.inputs, strict=True):
         operands, inputs = list(product.operands), list(product.op.inputs)
