@@ -233,6 +233,17 @@ def _listed(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
+# Words of other languages, and what says the same here.
+_FOREIGN = {
+    "if": "choose with where(condition, x, y)", "else": "choose with where(condition, x, y)",
+    "for": "a sum over an index is sum[i](…), and values of an index are y[i] = …",
+    "let": "an assignment needs no word: y = x", "var": "an assignment needs no word: y = x",
+    "return": "what a program computes is said by: output y", "lambda": "define a function: def f(x) = …",
+    "and": "multiply 0/1 brackets for 'and'", "or": "use maximum of 0/1 brackets for 'or'",
+    "not": "write 1 - [condition] for 'not'",
+}  # fmt: skip
+
+
 def _stray_hint(character: str) -> str | None:
     known = {"&": "multiply 0/1 brackets for 'and'", "|": "use maximum of 0/1 brackets for 'or'",
              ";": "write one statement a line", "{": "use ( or [", "}": "use ) or ]", "%": "use x - y * floor(x / y)",
@@ -248,6 +259,11 @@ def _syntax_hint(token: lark.Token | None, text: str) -> str | None:
         return f"{first!r} is a keyword; choose another name"
     if first in ("from", "import"):
         return 'import takes the path of another program: import "other.otus"'
+    known = _FOREIGN.get(first) or _FOREIGN.get(str(token))
+    if known is not None and first not in KEYWORDS:
+        return known
+    if token is not None and token.start_pos and text[token.start_pos :].startswith(("+=", "-=", "*=", "/=")):
+        return "a name has one value; give the new value a name of its own"
     if token is not None and token.type in ("NAME", "NUMBER", "STRING") and token.start_pos:
         near = nearest(first, KEYWORDS) if first not in KEYWORDS else ""
         if near and token.start_pos <= len(first) + 1:

@@ -167,6 +167,8 @@ class Frame:
             )
         known = [*self.parameters, *self.scope.values, *self.scope.dims]
         near = nearest(word, known).removeprefix("; ")
+        if word == "T":
+            near = "a transpose is x.T"
         hint = near or (f"known names are {_listed(known)}" if known else f"declare it: tensor {word}[…]")
         return LanguageError.at(name.span, f"unknown name {word!r}", hint)
 

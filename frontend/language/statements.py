@@ -87,7 +87,8 @@ def _scan(source: Source, start: int) -> tuple[int, Diagnostic | None]:
             opened.pop()
         elif token in ("'", '"'):
             message = f"the text that starts with {token} has no end on its line"
-            return _stop(source, match.start(), message, opened)
+            transposes = token == "'" and re.match(r"[\w\])]", text[match.start() - 1 : match.start()])
+            return _stop(source, match.start(), message, opened, "a transpose is x.T" if transposes else None)
     if opened:
         return _stop(source, opened[-1], f"{text[opened[-1]]!r} is never closed", opened)
     return len(text), None

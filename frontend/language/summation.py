@@ -62,6 +62,7 @@ class Summation:
         self.frame = frame
         self.summed: dict[int, tuple[str, ...]] = {}
         self._free_of: dict[int, Occurrences] = {}
+        self._brackets = 0
         self.kept = frozenset(kept) | {
             _opaque(name) for name, value in frame.parameters.items() if isinstance(value, Term)
         }
@@ -102,6 +103,7 @@ class Summation:
             case Access():
                 found: Occurrences = {}
                 for subscript in expression.subscripts:
+                    self._refuse_lookup(expression, subscript)
                     for name in self.names.in_subscript(subscript):
                         found.setdefault(name.name, subscript.span)
                 return found
@@ -122,7 +124,37 @@ class Summation:
                 return _union(*(self._place(x, kept) for x in values))
             case Name(name=name) if isinstance(self.frame.parameters.get(name), Term):
                 return {_opaque(name): expression.span}
+            case Name(name=name) if name in kept and not self._brackets and not self.frame.knows(name):
+                raise self._bare_index(expression)
         return {}
+
+    def _bare_index(self, name: Name) -> LanguageError:
+        """The error for an index that stands alone: ``t[i]^k`` could mean the position, or the size of an axis."""
+        if name.name in self.frame.scope.dims:
+            return LanguageError.at(
+                name.span,
+                f"{name.name!r} is an index here; on its own it could mean its position or its size",
+                f"for its position, write arange({name.name})[{name.name}]; "
+                "for its size, give the index another letter",
+            )
+        return LanguageError.at(
+            name.span,
+            f"{name.name!r} is an index here, and has no value on its own",
+            f"for its position, write arange(n)[{name.name}], where n is the size of its axis",
+        )
+
+    def _refuse_lookup(self, access: Access, subscript: Expression) -> None:
+        """Raise where an index is looked up in a tensor, as in ``x[t[i]]``."""
+        for part in walk(subscript):
+            if isinstance(part, Access) and self.names.is_indexed(part):
+                tensor = " ".join(access.base.span.text.split())
+                raise LanguageError.at(
+                    part.span,
+                    f"the subscript {part.span.text} is an element of a tensor; "
+                    "subscripts are sums of indices and integers",
+                    f"gather from whole tensors with take({tensor}, indices, axis), or pick by "
+                    f"sum[k]([k == {part.span.text}] * …)",
+                )
 
     def _counts(self, access: Access) -> Counter[str]:
         return Counter(name.name for x in access.subscripts for name in self.names.in_subscript(x))
@@ -145,7 +177,9 @@ class Summation:
 
     def _bracket(self, comparison: Expression, kept: frozenset[str]) -> Occurrences:
         assert isinstance(comparison, Compare)
+        self._brackets += 1
         found = self._occurrences(comparison, kept)
+        self._brackets -= 1
         for side in (comparison.left, comparison.right):
             for name in index_values(side):
                 if self.names.in_bracket(name.name):

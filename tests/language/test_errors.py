@@ -153,6 +153,41 @@ p.otus:3:11: unknown name 'Y'
     3 | q, r = qr(Y)
       |           ^
   hint: known names are A, B, x, X, n, m""",
+    "dim k = 3\ny[i,k] = x[i] ^ k": """\
+p.otus:4:17: 'k' is an index here; on its own it could mean its position or its size
+    4 | y[i,k] = x[i] ^ k
+      |                 ^
+  hint: for its position, write arange(k)[k]; for its size, give the index another letter""",
+    "y = sum[i](cos(i * x[i]))": """\
+p.otus:3:16: 'i' is an index here, and has no value on its own
+    3 | y = sum[i](cos(i * x[i]))
+      |                ^
+  hint: for its position, write arange(n)[i], where n is the size of its axis""",
+    "y[i] = x[i] - A[i, B[i,i]]": """\
+p.otus:3:20: the subscript B[i,i] is an element of a tensor; subscripts are sums of indices and integers
+    3 | y[i] = x[i] - A[i, B[i,i]]
+      |                    ^^^^^^
+  hint: gather from whole tensors with take(A, indices, axis), or pick by sum[k]([k == B[i,i]] * …)""",
+    "y = A' * 2": """\
+p.otus:3:6: the text that starts with ' has no end on its line
+    3 | y = A' * 2
+      |      ^
+  hint: a transpose is x.T""",
+    "y = A ^ T": """\
+p.otus:3:9: unknown name 'T'
+    3 | y = A ^ T
+      |         ^
+  hint: a transpose is x.T""",
+    "y = x if n > 2 else 0": """\
+p.otus:3:7: 'if' is out of place; expected the end of the line, '(', '[' or an operator
+    3 | y = x if n > 2 else 0
+      |       ^^
+  hint: choose with where(condition, x, y)""",
+    "y = x\ny += 1": """\
+p.otus:4:3: '+' is out of place; expected ',', '=' or '['
+    4 | y += 1
+      |   ^
+  hint: a name has one value; give the new value a name of its own""",
     "y = x[i+k] * x[i+k]": """\
 p.otus:3:7: the ranges of 'i' and 'k' cannot both be inferred from x[i+k]
     3 | y = x[i+k] * x[i+k]

@@ -127,6 +127,8 @@ CASES: dict[str, Any] = {
     "def f(a, b) = a[i] * b[i]\ny = f(x, z) * f(q, q)": (x @ z) * (q @ q),
     "def f(a, b) = a / (1 + exp(-b))\ny[i,j] = f(q[i], b=x[j])": np.outer(q, 1 / (1 + np.exp(-x))),
     "def g(v) = v ^ 2\ndef f(v) = g(v) + g(s)\ny[i] = f(A[i,j] * x[j])": (A @ x) ** 2 + s**2,
+    "dim k = 3\ny[i,k] = q[i] ^ arange(k)[k]": np.vander(q, 3, increasing=True),
+    "y[i] = S[i,j] * q[j] / sqrt(n)": S @ q / np.sqrt(N),
     "const c = 2\ny[i] = c * x[c] * q[i]": 2 * x[2] * q,
 }  # fmt: skip
 
