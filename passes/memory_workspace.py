@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ..ir import operations as ops
 from ..ir.dims import evaluate
-from ..ir.kernels import Contraction, Direct, Factorisation
+from ..ir.kernels import Contraction, Direct, Factorisation, Rearrangement
 from ..ir.program import Buffer, KernelCall
 from ..ir.scalar import Argument, Call, Scalar, postorder
 from ..ir.types import TensorType
@@ -33,6 +33,21 @@ def workspace(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str]
 
     ``strided`` are the buffers whose axes do not all merge: views that skip elements.
     """
+    return _own(call, buffers, strided, sizes) + _iterator(call, buffers, strided, sizes)
+
+
+def _iterator(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], sizes: Mapping[str, int]) -> int:
+    """The buffers through which NumPy runs over operands of which one is strided."""
+    products = isinstance(call.kernel, Contraction) and call.kernel.method == "product"
+    runs = products or isinstance(call.kernel, (Rearrangement, Direct))
+    if not runs or buffers[call.outputs[0]].base is not None or strided.isdisjoint(call.inputs):
+        return 0
+    types = [buffers[name].type for name in (*call.inputs, *call.outputs)]
+    elements = max(_count([evaluate(size, sizes) for size in type.shape]) for type in types)
+    return len(call.inputs) * min(elements, _BUFFER_ELEMENTS) * max(type.dtype.bits // 8 for type in types)
+
+
+def _own(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], sizes: Mapping[str, int]) -> int:
     operands = [buffers[name] for name in call.inputs]
     nbytes = [tensor_bytes(operand.type, sizes) for operand in operands]
     match call.kernel:
