@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..ir import Node, Size, build
+from ..ir.dims import minimum
+from ..ir.operations import LinearCombination, Map, Pad
 from ..ir.scalar import Scalar, argument, call
 
 Factor = tuple[Node, str]
@@ -93,3 +95,15 @@ def part(node: Node, axis: int, start: Size, size: Size) -> Node:
     sizes = list(node.type.shape)
     starts[axis], sizes[axis] = start, size
     return build.slice_node(node, starts, sizes, [1] * node.ndim)
+
+
+def vanishes_beyond(node: Node, axis: int, size: Size) -> bool:
+    """Whether ``node`` is known to be 0 from position ``size`` of ``axis`` on, as the cotangent of a slice is."""
+    op = node.op
+    if isinstance(op, Pad):
+        end = op.starts[axis] + node.operands[0].type.shape[axis] * op.steps[axis]
+        return op.steps[axis] > 0 and minimum(end, size) == end
+    if isinstance(op, LinearCombination) or (isinstance(op, Map) and op.expression is call("conj", argument(0))):
+        aligned = all(labels == tuple(range(op.rank)) for labels in op.inputs)
+        return aligned and all(vanishes_beyond(x, axis, size) for x in node.operands)
+    return False

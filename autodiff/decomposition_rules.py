@@ -15,7 +15,17 @@ from __future__ import annotations
 from ..ir import Node, Size, UnsupportedError, build, make
 from ..ir.dims import minimum
 from ..ir.operations import QR, SVD, Concatenate, HermitianEigen, Inverse
-from .batched_matrices import Batched, adjoint, by_adjoints, half_lower, hermitian_part, masked, part, twice_skew_part
+from .batched_matrices import (
+    Batched,
+    adjoint,
+    by_adjoints,
+    half_lower,
+    hermitian_part,
+    masked,
+    part,
+    twice_skew_part,
+    vanishes_beyond,
+)
 from .degenerate_spectra import Spectrum
 
 
@@ -94,7 +104,7 @@ def _tall_qr(node: Node, position: int, g: Node, extra: int) -> Node:
     rows, columns = a.type.shape[-2:]
     over = Batched(extra, a.ndim - 2)
     if node.op.complete and rows != columns:
-        g = _reduced_triangle(node, g, columns)
+        g = _reduced_cotangent(node, g, columns)
     q, r = make(QR("q"), a), make(QR("r"), a)
     inverse = build.conjugate(make(Inverse(), r))
     if node.op.result == "r":
@@ -107,15 +117,17 @@ def _tall_qr(node: Node, position: int, g: Node, extra: int) -> Node:
     return over.product("Epq", (whole, "Epj"), (inverse, "qj"))
 
 
-def _reduced_triangle(node: Node, g: Node, columns: Size) -> Node:
-    """The cotangent of R without the rows of zeros that mode 'complete' adds."""
+def _reduced_cotangent(node: Node, g: Node, columns: Size) -> Node:
+    """Of mode 'complete': that of R without its rows of zeros, of Q without the columns that nothing reads."""
     assert isinstance(node.op, QR)
-    if node.op.result == "q":
-        raise UnsupportedError(
-            f"the derivative of the q of a complete qr of {node.operands[0].type} does not exist: its last columns are "
-            "arbitrary; use mode='reduced', or the r alone"
-        )
-    return part(g, g.ndim - 2, 0, columns)
+    if node.op.result == "r":
+        return part(g, g.ndim - 2, 0, columns)
+    if vanishes_beyond(g, g.ndim - 1, columns):
+        return part(g, g.ndim - 1, 0, columns)
+    raise UnsupportedError(
+        f"the derivative of the q of a complete qr of {node.operands[0].type} does not exist: q[..., {columns}:] is "
+        f"arbitrary; use mode='reduced', or only q[..., :{columns}]"
+    )
 
 
 # --- singular values ---------------------------------------------------------------------------
@@ -146,6 +158,7 @@ def _singular_vectors(node: Node, g: Node, extra: int) -> Node:
     spectrum = Spectrum(s, [make(SVD("s", True), a), make(SVD("s", False), a)], extra)
     over = Batched(extra, a.ndim - 2)
     left = node.op.result == "u"
+    g = _without_arbitrary(node, g)
     vectors, cotangent = (u, g) if left else (adjoint(vh), adjoint(g))
     inner = over.product("Eij", (build.conjugate(vectors), "ki"), (cotangent, "Ekj"))
     turn = twice_skew_part(inner)
@@ -175,10 +188,25 @@ def _reduced_vectors(node: Node) -> tuple[Node, Node]:
     u, vh = make(SVD("u", full), a), make(SVD("vh", full), a)
     if not full or rows == columns:
         return u, vh
-    if not _spans(rows, columns, node.op.result == "u"):
-        raise UnsupportedError(
-            f"the derivative of the {node.op.result} of a full svd of {a.type} does not exist: its last vectors are "
-            "arbitrary; use full_matrices=False"
-        )
     small = minimum(rows, columns)
     return part(u, u.ndim - 1, 0, small), part(vh, vh.ndim - 2, 0, small)
+
+
+def _without_arbitrary(node: Node, g: Node) -> Node:
+    """The cotangent without the vectors that ``full_matrices`` adds, where nothing reads them."""
+    assert isinstance(node.op, SVD)
+    (a,) = node.operands
+    rows, columns = a.type.shape[-2:]
+    left = node.op.result == "u"
+    if not node.op.full_matrices or _spans(rows, columns, left):
+        return g
+    small, axis = minimum(rows, columns), g.ndim - (1 if left else 2)
+    if vanishes_beyond(g, axis, small):
+        return part(g, axis, 0, small)
+    beyond, kept = (
+        (f"u[..., {small}:]", f"u[..., :{small}]") if left else (f"vh[..., {small}:, :]", f"vh[..., :{small}, :]")
+    )
+    raise UnsupportedError(
+        f"the derivative of the {node.op.result} of a full svd of {a.type} does not exist: {beyond} is arbitrary; "
+        f"use full_matrices=False, or only {kept}"
+    )
