@@ -16,7 +16,8 @@ import numpy as np
 from ..ir import Graph, Node, VerificationError, inputs_of, topological
 from ..ir.dims import evaluate as evaluate_size
 from ..ir.operations import Einsum, Input
-from ..passes import Expand, Pass, innermost_requests
+from ..passes import Pass
+from ..passes.expand import Expand, innermost_requests
 from ..passes.manager import Application
 from ..passes.rewrite import Firing, Status
 from .agreement import EVALUATION_ERRORS, Disagreement, Sample
