@@ -23,9 +23,9 @@ class ContractionOrder(Pass):
 
     Indices that only one operand carries are summed out of it first, deltas are eliminated where
     one of their indices is summed, and diagonals that remain are embedded last.  The number of
-    operands of each einsum decreases.  ``optimizer`` is ``auto``, ``optimal``, ``dp``, ``greedy`` or
-    ``random-greedy``; ``size`` stands for dims whose size is unknown; ``memory`` is a limit, which the pass
-    ``slice`` then keeps.  ::
+    operands of each einsum decreases.  ``optimizer`` is ``auto``, ``optimal``, ``dp``, ``greedy``,
+    ``random-greedy`` or ``cotengra``; ``size`` stands for dims whose size is unknown; ``memory`` is a limit,
+    which the pass ``slice`` then keeps.  ::
 
         %1: f64[i,r] = einsum "ijk,jr,kr->ir" %X, %B, %C
 

@@ -198,13 +198,19 @@ def test_a_chain_of_two_hundred_matrices() -> None:
 
 
 def test_many_tensors_within_a_limit() -> None:
-    inputs = [(k, k + 1, 1000 + k % 5) for k in range(30)]
-    inputs += [(1000 + k,) for k in range(5)]
-    sizes = {label: 4 for labels in inputs for label in labels}
-    free = path_cost(find_path(inputs, (0, 30), sizes, largest=4**9) or (), inputs, (0, 30), sizes)
-    path = find_path(inputs, (0, 30), sizes, largest=free.largest // 4)
-    assert path is None or path_cost(path, inputs, (0, 30), sizes).largest <= free.largest // 4
-    assert find_path(inputs, (0, 30), sizes, largest=15) is None
+    """A 4 by 8 lattice fits in what crosses it where it is narrow; two tensors of a corner do not."""
+    bonds = [((r, c), (r, c + 1)) for r in range(8) for c in range(3)]
+    bonds += [((r, c), (r + 1, c)) for r in range(7) for c in range(4)]
+    sites = [(r, c) for r in range(8) for c in range(4)]
+    inputs = [tuple(k for k, bond in enumerate(bonds) if site in bond) for site in sites]
+    sizes = dict.fromkeys(range(len(bonds)), 4)
+    path = find_path(inputs, (), sizes, largest=4**5)
+    assert path is not None
+    assert path_cost(path, inputs, (), sizes).largest <= 4**5
+    assert find_path(inputs, (), sizes, largest=15) is None
+    wide = dict.fromkeys(range(31), 10)
+    assert find_path([(k, k + 1) for k in range(30)], (0, 30), wide, largest=100) is not None
+    assert find_path([(k, k + 1) for k in range(30)], (0, 30), wide, largest=99) is None
 
 
 # --- sizes and shapes at the edge --------------------------------------------------------------
