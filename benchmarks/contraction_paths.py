@@ -24,8 +24,8 @@ from otus.passes.contraction_path import Labels, Path, find_path, path_cost, pat
 Planner = Callable[["Case"], Path]
 
 SIZES = (8, 12, 20, 30, 50, 100, 200, 300)
-# opt_einsum's exhaustive search takes minutes beyond.
-DYNAMIC_TERMS = 20
+# opt_einsum's dynamic programming can take minutes beyond (137 s for one network of 20).
+DYNAMIC_TERMS = 15
 
 
 @dataclass(frozen=True)
