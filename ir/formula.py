@@ -42,11 +42,15 @@ class Style:
 
     latex: bool = False
 
-    def indexed(self, name: str, indices: Sequence[str]) -> str:
-        """A tensor with its indices."""
-        if self.latex:
-            return f"{self.name(name)}_{{{' '.join(indices)}}}" if indices else self.name(name)
-        return f"{self.name(name)}[{','.join(indices)}]" if indices else self.name(name)
+    def tensor(self, name: str, indices: Sequence[str]) -> str:
+        """A tensor of that name with its indices."""
+        return self.indexed(self.name(name), indices)
+
+    def indexed(self, text: str, indices: Sequence[str]) -> str:
+        """What is written ``text`` with its indices."""
+        if not indices:
+            return text
+        return f"{text}_{{{' '.join(indices)}}}" if self.latex else f"{text}[{','.join(indices)}]"
 
     def name(self, name: str) -> str:
         """A tensor's name; in quotes, on one line, where it could be taken for something else."""
@@ -125,7 +129,7 @@ class _Writer:
         with self._scope(frozenset()):
             indices = self._fresh(node.type.shape)
             text, _ = self._body(node, indices)
-        self.lines.append(f"{self.style.indexed(name, indices)} = {text}")
+        self.lines.append(f"{self.style.tensor(name, indices)} = {text}")
         self.names[node] = name
 
     @contextmanager
@@ -150,14 +154,14 @@ class _Writer:
     def text(self, node: Node, indices: Sequence[str]) -> Text:
         """The element of ``node`` at ``indices``."""
         if node in self.names:
-            return self.style.indexed(self.names[node], indices), _ATOM
+            return self.style.tensor(self.names[node], indices), _ATOM
         return self._body(node, indices)
 
     def _body(self, node: Node, indices: Sequence[str]) -> Text:
         op = node.op
         match op:
             case ops.Input(label=label):
-                return self.style.indexed(label, indices), _ATOM
+                return self.style.tensor(label, indices), _ATOM
             case ops.Constant():
                 return self._constant(op, indices)
             case ops.Delta():
@@ -193,7 +197,7 @@ class _Writer:
     def _constant(self, op: ops.Constant, indices: Sequence[str]) -> Text:
         if op.array.size == 1:
             return _number(op.array.item()), _ATOM
-        return self.style.indexed("c", indices), _ATOM
+        return self.style.tensor("c", indices), _ATOM
 
     def _einsum(self, node: Node, indices: Sequence[str]) -> Text:
         assert isinstance(node.op, ops.Einsum)
