@@ -91,13 +91,6 @@ def power(x: TensorLike, y: TensorLike) -> Expression:
     return elementwise("pow", Expression.of(base) if isinstance(base, Node) else base, y)
 
 
-def raised(x: TensorLike, y: TensorLike) -> Expression:
-    """``x ** y`` as the operator means it: NumPy squares booleans to ``int8``, while its ``power`` gives ``int64``."""
-    if isinstance(x, Expression) and x.dtype is DType.bool and type(y) is int and y == 2:
-        return square(x)
-    return power(x, y)
-
-
 def exp(x: TensorLike) -> Expression:
     """The exponential."""
     return elementwise("exp", x)

@@ -155,7 +155,9 @@ class Expression:
         return _elementwise.divide(other, self)
 
     def __pow__(self, other: TensorLike) -> Expression:
-        return _elementwise.raised(self, other)
+        if self.dtype is DType.bool and type(other) is int and other == 2:
+            return _elementwise.square(self)  # NumPy's operator gives int8 here, its power int64
+        return _elementwise.power(self, other)
 
     def __rpow__(self, other: TensorLike) -> Expression:
         return _elementwise.power(other, self)
