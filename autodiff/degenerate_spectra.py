@@ -11,12 +11,14 @@ function of the values, whose graph is known.  Along a direction in which no gap
 which takes the place of ``a/s`` where ``s`` is no more than rounding: it is ``c`` at ``s = 0``, and so are its
 first derivatives.  The same holds for sums ``s_j + s_i`` of singular values, and for ``s_j`` alone.
 
-Where ``a`` does not depend on the values, this gives 0.
+Where ``a`` does not depend on the values, this gives 0.  A third derivative through the vectors would need
+``a'''``: where values coincide it is not a number.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,11 +26,14 @@ import numpy as np
 
 from ..ir import Node, build, topological
 from ..ir.dtypes import to_numpy_dtype
-from ..ir.scalar import Scalar, argument, call
+from ..ir.operations import Map
+from ..ir.scalar import Call, Scalar, argument, call
 from .batched_matrices import masked
 
 # Values closer than this many units in the last place of the largest count as equal.
 _UNITS = 1024
+# So many quotients inside one another are right where values coincide; beyond, the limit is not a number.
+_EXACT = 2
 _slots = itertools.count()
 
 
@@ -51,9 +56,10 @@ class Spectrum:
         return masked(self._divided(numerator, gap, ramp), "ne")
 
     def over_sums(self, numerator: Node) -> Node:
-        """``a_ij / (w_j + w_i)``."""
+        """``a_ij / (w_j + w_i)``; 0 on the diagonal of real ones, which are skew."""
         ramp = call("add", call("add", argument(4), argument(5)), 2.0)
-        return self._divided(numerator, call("add", argument(2), argument(1)), ramp)
+        quotient = self._divided(numerator, call("add", argument(2), argument(1)), ramp)
+        return quotient if numerator.type.dtype.kind == "complex" else masked(quotient, "ne")
 
     def over_columns(self, numerator: Node) -> Node:
         """``a_pj / w_j``."""
@@ -68,8 +74,9 @@ class Spectrum:
         position = build.cast(build.iota(self.values.type.shape[-1]), self.values.type.dtype)
         operands = [numerator, self.values, self.values, magnitude, position, position]
         inputs = [range(rank), [*batch, rank - 2], [*batch, rank - 1], batch, [rank - 2], [rank - 1]]
-        first, second = self._derivatives(numerator, magnitude)
-        limit: Scalar | float = 0.0
+        depth = _nesting(numerator, magnitude)
+        first, second = self._derivatives(numerator, depth)
+        limit: Scalar | float = 0.0 if depth < _EXACT else math.nan
         if first is not None:
             operands.append(first)
             limit = call("div", argument(6), ramp)
@@ -83,15 +90,14 @@ class Spectrum:
         quotient = call("mul", argument(0), call("reciprocal", call("where", near, 1.0, divisor)))
         return build.map_node(call("where", near, limit, quotient), operands, inputs, rank)
 
-    def _derivatives(self, numerator: Node, magnitude: Node) -> tuple[Node | None, Node | None]:
+    def _derivatives(self, numerator: Node, depth: int) -> tuple[Node | None, Node | None]:
         """The first and second derivative as the values move by 1, 2, 3, …, the vectors held; None where 0.
 
-        A numerator that holds such a quotient already (``magnitude`` tells) is no more exact than that,
-        and so the second, which serves the derivatives of this quotient only, is left out.
+        The second serves the derivatives of this quotient only, which those inside the numerator cannot
+        follow; where they do not even allow the first, neither is given.
         """
-        first = self._pushed(numerator)
-        nested = magnitude in topological([numerator])
-        return first, None if first is None or nested else self._pushed(first)
+        first = self._pushed(numerator) if depth < _EXACT else None
+        return first, None if first is None or depth else self._pushed(first)
 
     def _pushed(self, y: Node) -> Node | None:
         """The derivative of ``y`` as the values move by 1, 2, 3, …: the gradient by u of ``⟨uᵀJ, (1, 2, 3, …)⟩``."""
@@ -108,3 +114,21 @@ class Spectrum:
         ramp = build.map_node(call("add", argument(0), 1), [build.iota(total.type.shape[-1])])
         moved = build.einsum([total, build.cast(ramp, total.type.dtype)], [range(total.ndim), [axis]], [])
         return cotangents(moved, [slot], build.constant(1, moved.type.dtype))[slot]
+
+
+def _nesting(node: Node, magnitude: Node) -> int:
+    """How many quotients of the spectrum of that largest value stand inside one another in ``node``.
+
+    They are the maps that choose, at their root, by ``magnitude``.
+    """
+    depths: dict[Node, int] = {}
+    for each in topological([node]):
+        inside = max((depths[x] for x in each.operands), default=0)
+        chooses = isinstance(each.op, Map) and magnitude in each.operands and _is_choice(each.op.expression)
+        depths[each] = inside + chooses
+    return depths[node]
+
+
+def _is_choice(expression: Scalar) -> bool:
+    """Whether the root of the expression is a ``where``."""
+    return isinstance(expression, Call) and expression.function == "where"

@@ -345,6 +345,42 @@ def test_third_derivative_of_a_determinant() -> None:
         assert_close(third(x=a), det_derivative(a, 3), 1e-9, what=what)
 
 
+def test_what_is_not_right_is_not_a_number() -> None:
+    """A fourth derivative of det: the matrix itself counts at regular ones, and at singular ones of distinct values."""
+    x, v = otus.tensor("x", (4, 4)), otus.tensor("v", (4, 4))
+    y = otus.det(x)
+    for _ in range(4):
+        y = (otus.grad(y, x) * v).sum()
+    fourth = otus.compile(y)
+    for what in ("rank 4", "rank 3", "orthogonal"):
+        assert_close(fourth(x=matrices(4)[what], v=D[:4, :4]), 24 * np.linalg.det(D[:4, :4]), 1e-8)
+    assert np.isnan(fourth(x=matrices(4)["equal values and a 0"], v=D[:4, :4]))
+
+
+def test_third_derivatives_through_eigenvectors() -> None:
+    """Those of ``V exp(w) Vᴴ``, where eigenvalues are apart; where they coincide, not a number."""
+    function = BASIS_FREE["exp"]
+    x, v = otus.tensor("x", (4, 4)), otus.tensor("v", (4, 4))
+    second = function(OTUS, x)
+    for _ in range(2):
+        second = (otus.grad(second, x) * v).sum()
+    third = (otus.grad(second, x) * v).sum()
+    compiled_second, compiled_third = otus.compile(second), otus.compile(third)
+    point, along = C[:4, :4], D[:4, :4]
+    estimate = directional_derivative(lambda a: compiled_second(x=a, v=along), point, along)
+    assert_within(compiled_third(x=point, v=along), estimate)
+    assert np.isnan(compiled_third(x=np.eye(4), v=along))
+
+
+def test_gradient_of_det_of_a_large_matrix() -> None:
+    """What is computed of the branch that is not taken neither overflows nor warns."""
+    a = np.random.default_rng(1).standard_normal((300, 300)) / 300**0.5
+    x = otus.tensor("x", a.shape)
+    with np.errstate(all="raise", under="ignore"):
+        gradient = otus.compile(otus.grad(otus.det(x), x))(x=a)
+    np.testing.assert_allclose(gradient, np.linalg.det(a) * np.linalg.inv(a).T, rtol=1e-10, atol=0)
+
+
 def test_determinants_of_a_batch_of_singular_and_other_matrices() -> None:
     batch = np.stack([matrices(4)[what] for what in ("rank 4", "rank 3", "rank 2", "orthogonal")])
     data, (x,) = expressions((batch,))
