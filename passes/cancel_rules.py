@@ -25,7 +25,10 @@ class Product:
 
 @rule(Solve, status=Status.REASSOCIATES)
 def cancel_solve(node: Node, context: Context) -> Node | None:
-    """solve(M, M·Z + R) -> Z + solve(M, R), also where the sum stands inside a product."""
+    """solve(M, M·Z + R) -> Z + solve(M, R), also where the sum stands inside a product, or M is one.
+
+    Where M is singular, ``solve`` raises or returns noise, and this is Z.
+    """
     matrix, right = node.operands
     if matrix.ndim != 2:
         return None
@@ -33,10 +36,14 @@ def cancel_solve(node: Node, context: Context) -> Node | None:
     forms = [Product(coefficient, (whole,), ((0, 1),), (0, 1)), _product(matrix)]
     terms = list(_distributed(right))
     cancelled = [_cancelled_in_a_form(forms, term) for term in terms]
-    if not any(x is not None for x in cancelled):
-        return None
-    kept = [_rebuilt(term) for term, found in zip(terms, cancelled, strict=True) if found is None]
     parts = [x for x in cancelled if x is not None]
+    left = [term for term, found in zip(terms, cancelled, strict=True) if found is None]
+    if isinstance(matrix.op, LinearCombination) and len(matrix.operands) > 1:
+        found, left = _cancelled_sums(matrix, left)
+        parts += found
+    if not parts:
+        return None
+    kept = [_rebuilt(term) for term in left]
     if kept:
         parts.append(make(Solve(), matrix, build.add(*kept)))
     return build.add(*parts)
@@ -50,6 +57,89 @@ def scale_out_of_solve(node: Node, context: Context) -> Node | None:
         return None
     numerator = factors[1] if isinstance(node.op, Solve) else 1
     return build.scale(numerator / factors[0], make(node.op, *operands))
+
+
+def _cancelled_sums(matrix: Node, terms: list[Product]) -> tuple[list[Node], list[Product]]:
+    """Each ``Z`` for which every term of a matrix ``G + λI`` times ``Z`` is among the terms, and the terms left."""
+    assert isinstance(matrix.op, LinearCombination)
+    found: list[Node] = []
+    whole = (0, 1)
+    parts = list(zip(matrix.op.coefficients, matrix.operands, matrix.op.inputs, strict=True))
+    if any(labels != whole for _, _, labels in parts):
+        return [], terms
+    # The identity last: any term is the identity times something.
+    parts.sort(key=lambda part: _scalars_of_identity(part[1]) is not None)
+    for first in list(terms):
+        factor = _other_factor(parts[0], first) if first in terms else None
+        group = None if factor is None else _group_of(parts[1:], factor, [x for x in terms if x is not first])
+        if factor is not None and group is not None:
+            found.append(build.scale(*factor))
+            terms = [x for x in terms if x is not first and not any(x is y for y in group)]
+    return found, terms
+
+
+MatrixTerm = tuple[Number, Node, Labels]
+
+
+def _group_of(
+    parts: Sequence[MatrixTerm], factor: tuple[Number, Node], terms: Sequence[Product]
+) -> list[Product] | None:
+    """The terms that are the matrix's ``parts`` times the same ``factor``; None where one is missing."""
+    group: list[Product] = []
+    for part in parts:
+        for term in terms:
+            other = None if any(term is x for x in group) else _other_factor(part, term)
+            if other is not None and other[1] is factor[1] and _equal(other[0], factor[0]):
+                group.append(term)
+                break
+        else:
+            return None
+    return group
+
+
+def _other_factor(part: MatrixTerm, term: Product) -> tuple[Number, Node] | None:
+    """``Z``, as a number times a node, where the term is a matrix's ``part`` times ``Z``."""
+    coefficient, matrix, _ = part
+    scalars = _scalars_of_identity(matrix)
+    if scalars is not None:
+        rest = _without(term, scalars)
+        if rest is None:
+            return None
+        scale, plain = _scaled(rest)
+        return term.coefficient * scale / coefficient, plain
+    inner, plain = _scaled(matrix)
+    forms = [Product(coefficient * inner, (plain,), ((0, 1),), (0, 1)), _product(build.scale(coefficient, matrix))]
+    found = _cancelled_in_a_form(forms, term)
+    return None if found is None else _scaled(found)
+
+
+def _scalars_of_identity(matrix: Node) -> list[Node] | None:
+    """The scalars that multiply the identity, where a matrix is nothing else."""
+    if isinstance(matrix.op, Delta):
+        return []
+    if not isinstance(matrix.op, Einsum):
+        return None
+    scalars = [x for x in matrix.operands if x.ndim == 0]
+    deltas = [x for x in matrix.operands if isinstance(x.op, Delta)]
+    return scalars if len(deltas) == 1 and len(scalars) == len(matrix.operands) - 1 else None
+
+
+def _without(term: Product, scalars: Sequence[Node]) -> Node | None:
+    """The product of a term's other factors; None where it has not all of the scalars, or nothing else."""
+    kept = list(range(len(term.operands)))
+    for scalar in scalars:
+        position = next((k for k in kept if term.operands[k] is scalar), None)
+        if position is None:
+            return None
+        kept.remove(position)
+    if not kept:
+        return None
+    return build.einsum([term.operands[k] for k in kept], [term.inputs[k] for k in kept], term.output)
+
+
+def _equal(x: Number, y: Number) -> bool:
+    """Whether two coefficients are the same number but for rounding."""
+    return abs(x - y) <= 1e-14 * max(abs(x), abs(y))
 
 
 def _scaled(node: Node) -> tuple[Number, Node]:

@@ -11,6 +11,7 @@ from ..ir import Graph, Node, build
 from ..ir.operations import Einsum, LinearCombination
 from ..ir.scalar import Number
 from .manager import Pass
+from .number_rules import NUMBER_RULES
 from .rewrite import Context, Rewriter, Rule, Status, rule
 
 Labels = tuple[int, ...]
@@ -28,7 +29,8 @@ class Factor(Pass):
         %2: f64[i,r] = einsum "is,sr->ir" %A, %L
         %3: f64[i,r] = linear_combination {1, 1} %1, %2
 
-    becomes ``einsum "is,sr->ir" %A, %M`` with ``%M = %K + %L``.
+    becomes ``einsum "is,sr->ir" %A, %M`` with ``%M = %K + %L``.  Numbers go where they multiply the
+    fewest elements.
     """
 
     name: ClassVar[str] = "factor"
@@ -111,4 +113,4 @@ def _with_factor_out(node: Node, terms: Sequence[tuple[int, _Factored]]) -> Node
     )
 
 
-FACTOR_RULES: tuple[Rule, ...] = (common_factor,)
+FACTOR_RULES: tuple[Rule, ...] = (common_factor, *NUMBER_RULES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..ir import Node, build, make
@@ -10,6 +11,8 @@ from ..ir.operations import Delta, Einsum, Inverse, Solve
 from .rewrite import Context, Rule, Status, rule
 
 Labels = tuple[int, ...]
+
+_UNKNOWN_SIZE = 64
 
 
 @rule(Inverse, Solve, status=Status.REASSOCIATES)
@@ -40,7 +43,7 @@ def inverse_product(node: Node, context: Context) -> Node | None:
         chosen = [axis for axis in (1, 0) if sides[axis]]
         if not chosen or set(sides[0]) & set(sides[1]):
             continue
-        axis = min(chosen, key=lambda k: len(_columns(node, position, k, sides[k])))
+        axis = min(chosen, key=lambda k: _column_count(node, _columns(node, position, k, sides[k])))
         return _solved(node, position, axis, sides[axis])
     return None
 
@@ -72,6 +75,15 @@ def _columns(node: Node, position: int, axis: int, side: Sequence[int]) -> Label
     outside = set(node.op.output).union(*(x for k, x in enumerate(node.op.inputs) if k not in (*side, position)))
     own = dict.fromkeys(label for k in side for label in node.op.inputs[k])
     return tuple(x for x in own if x in outside and x != node.op.inputs[position][axis])
+
+
+def _column_count(node: Node, labels: Labels) -> int:
+    """How many columns that is; a size that is not known counts as a large one."""
+    assert isinstance(node.op, Einsum)
+    sizes = {x: n for names, y in zip(node.op.inputs, node.operands, strict=True)
+             for x, n in zip(names, y.type.shape, strict=True)}  # fmt: skip
+    known = [sizes[x] for x in labels]
+    return math.prod(size if isinstance(size, int) else _UNKNOWN_SIZE for size in known)
 
 
 def _solved(node: Node, position: int, axis: int, side: Sequence[int]) -> Node | None:

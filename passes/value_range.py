@@ -112,17 +112,6 @@ def _times(x: Range, y: Range) -> Range:
     return min(ends), max(ends)
 
 
-def _monotone(function: Callable[[float], float]) -> Callable[[Range], Range]:
-    def bounds(x: Range) -> Range:
-        return function(x[0]), function(x[1])
-
-    return bounds
-
-
-def _sigmoid(x: float) -> float:
-    return 0.5 if x == 0 else float(x > 0)
-
-
 _RULES: Mapping[str, Callable[..., Range]] = {
     "add": lambda x, y: _summed([x, y]),
     "sub": lambda x, y: _summed([x, _negated(y)]),
@@ -138,8 +127,8 @@ _RULES: Mapping[str, Callable[..., Range]] = {
     "cosh": lambda x: (1.0, math.inf),
     "sigmoid": lambda x: (0.0 if x[0] < 0 else 0.5, 1.0 if x[1] > 0 else 0.5),
     "softplus": lambda x: _POSITIVE,
-    "relu": _monotone(lambda x: max(x, 0.0)),
-    "tanh": _monotone(lambda x: math.copysign(float(x != 0), x)),
+    "relu": lambda x: (max(x[0], 0.0), max(x[1], 0.0)),
+    "tanh": lambda x: (-1.0 if x[0] < 0 else 0.0, 1.0 if x[1] > 0 else 0.0),
     "maximum": lambda x, y: (max(x[0], y[0]), max(x[1], y[1])),
     "minimum": lambda x, y: (min(x[0], y[0]), min(x[1], y[1])),
     "where": lambda _, x, y: (min(x[0], y[0]), max(x[1], y[1])),

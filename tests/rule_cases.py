@@ -160,6 +160,8 @@ CASES: dict[str, Build] = {
     "identity_inverse": lambda t: otus.solve(t.delta(), t.a).node,
     "inverse_product": lambda t: einsum("ij,jk->ik", otus.inv(t.s), t.a),
     "common_factor": lambda t: build.linear_combination([1, 2], [(t.a @ t.s).node, (t.a @ t.h).node]),
+    "common_coefficient": lambda t: build.linear_combination([0.5, -0.5], [t.a.node, t.s.node]),
+    "scaled_product": lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v * t.v)),
     "split_weights": lambda t: einsum("ni,nj->ij", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),
 }
 
@@ -275,6 +277,16 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: (t.a @ t.s + t.a @ t.h + t.a).node,
         lambda t: (t.a * t.s + t.a.T * t.h).node,
         lambda t: (t.a @ t.v + otus.einsum("ij,i->j", t.a, t.v)).node,
+    ),
+    "common_coefficient": (
+        lambda t: build.linear_combination([0.5, 0.5, 0.5], [t.a.node, t.s.node, t.h.node]),
+        lambda t: build.linear_combination([-3, 3], [t.a.node, t.v.node], [(0, 1), (1,)], 2),
+    ),
+    "scaled_product": (
+        lambda t: build.scale(3, einsum("i,ij->ij", t.v, t.a)),
+        lambda t: build.scale(-0.5, einsum("i,ij->ij", t.v, t.delta())),
+        lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v)),
+        lambda t: build.scale(3, einsum("i,j->ij", 2 * t.v, t.v * t.v)),
     ),
     "split_weights": (
         lambda t: einsum("ni,nj->ji", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),

@@ -173,3 +173,30 @@ def test_a_deep_chain_stays_polynomial(depth: int) -> None:
     graph = otus.to_networkx(otus.simplify(otus.hessian((hidden**2).sum(), x)))
     assert graph.number_of_nodes() < 60 * depth
     assert max(int(np.prod(data["shape"])) for _, data in graph.nodes(data=True)) <= 8 * 8 * 8
+
+
+@pytest.mark.parametrize("ridge", [0.1, 0.3, "tensor"])
+def test_a_regularised_alternating_step_does_not_read_its_point(ridge: float | str) -> None:
+    """The ridge in the matrix cancels against that in the gradient: solve(2G + 2λI, 2 X·(B⊙C))."""
+    loss, a, *_ = _cp_loss()
+    weight = t("w") if ridge == "tensor" else ridge
+    loss = loss + weight * (a**2).sum()
+    step = otus.simplify(a - otus.tensorsolve(otus.hessian(loss, a), otus.grad(loss, a)))
+    assert "A" not in otus.compile(step).inputs
+    rng = np.random.default_rng(0)
+    data = {"A": rng.standard_normal((4, 3)), "B": rng.standard_normal((5, 3)), "C": rng.standard_normal((6, 3)),
+            "X": rng.standard_normal((4, 5, 6)), "w": np.array(0.7)}  # fmt: skip
+    strength = 0.7 if ridge == "tensor" else ridge
+    gram = (data["B"].T @ data["B"]) * (data["C"].T @ data["C"]) + strength * np.eye(3)
+    right = np.einsum("ijk,jr,kr->ri", data["X"], data["B"], data["C"])
+    got = otus.compile(step)(**data)
+    np.testing.assert_allclose(got, np.linalg.solve(gram, right).T, rtol=1e-10)
+
+
+def test_a_sum_cancels_only_where_every_part_of_the_matrix_is_there() -> None:
+    g, a = t("G", 4, 4), t("A", 4, 3)
+    matrix = g + 0.1 * otus.eye(4)
+    assert otus.simplify(otus.solve(matrix, g @ a + 0.1 * a)) is a
+    assert "solve" in _operations(otus.simplify(otus.solve(matrix, g @ a + 0.2 * a)))
+    assert "solve" in _operations(otus.simplify(otus.solve(matrix, g @ a + 0.1 * t("B", 4, 3))))
+    assert "solve" in _operations(otus.simplify(otus.solve(matrix, g @ a)))
