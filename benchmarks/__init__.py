@@ -1,0 +1,1 @@
+"""How long Otus takes, beside other libraries: ``python -m benchmarks --suite NAME``."""
