@@ -1,7 +1,8 @@
 """Functions that make nodes in normal form.
 
 Each does the little that makes equal things the same object (canonical index names, identities
-dropped, nested reshapes merged); everything that needs a choice is a pass.
+dropped); everything that needs a choice is a pass.  None looks through its operands: any node may be
+the point of a derivative, so what is built from it must read it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .dims import Size, product
+from .dims import Size
 from .dtypes import DType, to_numpy_dtype
 from .node import Node, make
 from .operations import (
@@ -254,8 +255,6 @@ def broadcast(node: Node, axes: Labels, shape: Sequence[Size]) -> Node:
     """Repeat ``node`` along new axes; its axis ``k`` becomes axis ``axes[k]`` of ``shape``."""
     if tuple(axes) == tuple(range(len(shape))):
         return node
-    if isinstance(node.op, Broadcast):
-        return broadcast(node.operands[0], [axes[axis] for axis in node.op.axes], shape)
     return make(Broadcast(tuple(axes), tuple(shape)), node)
 
 
@@ -263,8 +262,6 @@ def reshape(node: Node, shape: Sequence[Size]) -> Node:
     """The same elements in row-major order under another shape."""
     if tuple(shape) == node.type.shape:
         return node
-    if isinstance(node.op, Reshape) and product(shape) == product(node.type.shape):
-        return reshape(node.operands[0], shape)
     return make(Reshape(tuple(shape)), node)
 
 
@@ -272,10 +269,6 @@ def cast(node: Node, dtype: DType) -> Node:
     """The same values in another dtype."""
     if node.type.dtype is dtype:
         return node
-    if isinstance(node.op, Broadcast):
-        return broadcast(cast(node.operands[0], dtype), node.op.axes, node.op.shape)
-    if isinstance(node.op, Constant) and node.type.dtype.kind != "complex":
-        return constant(node.op.array.astype(to_numpy_dtype(dtype)))
     return make(Cast(dtype), node)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir import Node, Size, build
-from ..ir.operations import Broadcast, Einsum, LinearCombination, Map, Reduce, Reshape
+from ..ir.dims import product
+from ..ir.dtypes import to_numpy_dtype
+from ..ir.operations import Broadcast, Cast, Constant, Einsum, LinearCombination, Map, Reduce, Reshape
 from .rewrite import Context, Rule, Status, rule
 
 
@@ -13,7 +15,33 @@ from .rewrite import Context, Rule, Status, rule
 def merge_reshape(node: Node, context: Context) -> Node | None:
     """reshape(reshape(a)) -> reshape(a); a reshape to the same shape is dropped."""
     assert isinstance(node.op, Reshape)
-    return build.reshape(node.operands[0], node.op.shape)
+    inner = node.operands[0]
+    if isinstance(inner.op, Reshape) and product(node.op.shape) == product(inner.type.shape):
+        inner = inner.operands[0]
+    return build.reshape(inner, node.op.shape)
+
+
+@rule(Broadcast)
+def merge_broadcast(node: Node, context: Context) -> Node | None:
+    """broadcast(broadcast(a)) -> broadcast(a)."""
+    assert isinstance(node.op, Broadcast)
+    inner = node.operands[0]
+    if not isinstance(inner.op, Broadcast):
+        return None
+    axes = [node.op.axes[axis] for axis in inner.op.axes]
+    return build.broadcast(inner.operands[0], axes, node.op.shape)
+
+
+@rule(Cast)
+def cast_inside(node: Node, context: Context) -> Node | None:
+    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once."""
+    assert isinstance(node.op, Cast)
+    inner = node.operands[0]
+    if isinstance(inner.op, Broadcast):
+        return build.broadcast(build.cast(inner.operands[0], node.op.dtype), inner.op.axes, inner.op.shape)
+    if isinstance(inner.op, Constant) and inner.type.dtype.kind != "complex":
+        return build.constant(inner.op.array.astype(to_numpy_dtype(node.op.dtype)))
+    return None
 
 
 @rule(Broadcast)
@@ -103,6 +131,8 @@ def reduce_without_units(node: Node, context: Context) -> Node | None:
 
 SHAPE_RULES: tuple[Rule, ...] = (
     merge_reshape,
+    merge_broadcast,
+    cast_inside,
     unit_broadcast,
     einsum_without_units,
     aligned_without_units,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..ir import Graph, Node, build
-from ..ir.operations import Broadcast, Derivative, Einsum, Extent, LinearCombination, Map
+from ..ir.operations import Broadcast, Derivative, Einsum, Extent, LinearCombination, Map, Reshape
 from ..ir.scalar import (
     Argument,
     Call,
@@ -135,6 +135,7 @@ class _Chain:
         return tuple(next(chosen) if axis == -1 else axis for axis in places)
 
     def _inlined(self, node: Node, axes: tuple[int, ...], depth: int) -> Scalar:
+        node = self._without_units(node)
         op = node.op
         value = build.constant_value(node)
         if value is not None:
@@ -163,6 +164,15 @@ class _Chain:
                 total = _added(total, term)
             return total
         return self._leaf(node, axes)
+
+    def _without_units(self, node: Node) -> Node:
+        """What a chain of reshapes leads back to in the same shape: axes of size 1 that came and went."""
+        inner = node
+        while isinstance(inner.op, Reshape) and inner not in self.points:
+            inner = inner.operands[0]
+            if inner.type.shape == node.type.shape:
+                return self._without_units(inner)
+        return node
 
     def _operand(self, node: Node, labels: Sequence[int], axes: tuple[int, ...] | None, depth: int) -> Scalar:
         """An operand along ``labels``, which count ``axes`` of the result (all of them, where None)."""

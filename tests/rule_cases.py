@@ -160,6 +160,8 @@ CASES: dict[str, Build] = {
     "identity_inverse": lambda t: otus.solve(t.delta(), t.a).node,
     "inverse_product": lambda t: einsum("ij,jk->ik", otus.inv(t.s), t.a),
     "common_factor": lambda t: build.linear_combination([1, 2], [(t.a @ t.s).node, (t.a @ t.h).node]),
+    "merge_broadcast": lambda t: otus.broadcast_to(otus.broadcast_to(t.v, (2, *t.v.shape)), (3, 2, *t.v.shape)).node,
+    "cast_inside": lambda t: otus.cast(otus.broadcast_to(t.v, (2, *t.v.shape)), "complex128").node,
     "common_coefficient": lambda t: build.linear_combination([0.5, -0.5], [t.a.node, t.s.node]),
     "scaled_product": lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v * t.v)),
     "split_weights": lambda t: einsum("ni,nj->ij", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),

@@ -51,7 +51,7 @@ def test_the_same_expression_is_the_same_object() -> None:
     assert otus.einsum(A, [7, 3], x, [3], [7]) is otus.einsum("ij,j->i", A, x)
     assert x + x is 2 * x
     assert (x * 2) * 1 is x * 2
-    assert x.reshape(1, -1).reshape(-1) is x
+    assert otus.simplify(x.reshape(1, -1).reshape(-1)) is x
     assert otus.simplify(A.T.T) is A
     assert otus.tensor("x", ("n",)) is x
     assert otus.tensor("x", ("n",), "float32") is not x

@@ -122,7 +122,8 @@ UNARY: dict[str, Callable[[Any, Any], Any]] = {
     "erf": lambda xp, x: xp.erf(x),
     "abs": lambda xp, x: abs(x),
     "sign": lambda xp, x: xp.sign(x) * x,
-    "floor": lambda xp, x: x - xp.floor(x),
+    # Sums of probabilities are integers but for rounding, which is where floor steps.
+    "floor": lambda xp, x: x - xp.floor(x + 0.3711),
     "negative": lambda xp, x: -x,
     "cube": lambda xp, x: xp.tanh(x) ** 3,
     "inverse_power": lambda xp, x: (1.2 + xp.square(xp.sin(x))) ** -2,

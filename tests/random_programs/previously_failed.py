@@ -38,4 +38,18 @@ PREVIOUSLY_FAILED: dict[str, Program] = {
         ),
         20426,
     ),
+    "a product of what was reshaped had derivative 0": Program(
+        ((3, 3, 5), (1, 2, 2), (5, 2)),
+        (
+            ("expand_dims", (2,), {"axis": 1}),
+            ("reduce", (3,), {"kind": "prod", "axis": None, "keepdims": True}),
+            ("power", (1, 1), {}),
+            ("det", (5,), {}),
+            ("outer", (6, 6), {}),
+            ("abs", (5,), {}),
+            ("scatter_add", (6,), {"indices": [0, 0, -1, -1], "axis": -1}),
+            ("logaddexp", (9, 0), {}),
+        ),
+        100824,
+    ),
 }
