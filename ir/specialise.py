@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -72,14 +73,24 @@ def free_symbols(outputs: Iterable[Node]) -> frozenset[str]:
 
 def node_symbols(node: Node) -> frozenset[str]:
     """The names of the symbolic dims in the type and the parameters of one node."""
-    values = [getattr(node.op, field.name) for field in dataclasses.fields(node.op)]
-    found = _value_symbols((node.type.shape, *values))
-    return found | (free_symbols(node.op.body) - {node.op.symbol}) if isinstance(node.op, Blockwise) else found
+    found: set[str] = set()
+    _collect_symbols(node.type.shape, found)
+    for name in _field_names(type(node.op)):
+        _collect_symbols(getattr(node.op, name), found)
+    if isinstance(node.op, Blockwise):
+        found |= free_symbols(node.op.body) - {node.op.symbol}
+    return frozenset(found)
 
 
-def _value_symbols(value: Any) -> frozenset[str]:
+@functools.lru_cache(maxsize=256)
+def _field_names(operation: type[Operation]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(operation))
+
+
+def _collect_symbols(value: Any, found: set[str]) -> None:
     if isinstance(value, Dim):
-        return symbols(value)
-    if isinstance(value, tuple):
-        return frozenset().union(*map(_value_symbols, value))
-    return frozenset()
+        found |= symbols(value)
+    elif isinstance(value, tuple):
+        for item in value:
+            if type(item) is not int:
+                _collect_symbols(item, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .checking import value_checker
@@ -14,8 +15,8 @@ from .ir import Graph, NamingError, Node, OtusError, specialise
 from .ir.operations import Input
 from .ir.specialise import UnfitSizeError
 from .optimisation import graph_of, is_leaf
-from .passes import DEFAULT_PIPELINE, parse_pipeline
-from .structures import composites, flatten, rebuild
+from .passes import DEFAULT_PIPELINE, Pipeline, parse_pipeline
+from .structures import composites, flatten, rebuilder
 
 if TYPE_CHECKING:
     from .runtime.compiled import CompiledFunction
@@ -66,7 +67,7 @@ def compile(
     >>> f(A=numpy.eye(2), x=numpy.array([1.0, 2.0]))["y"]
     array([1., 2.])
     """
-    from .runtime.compiled import CompiledFunction, Request, require_backend
+    from .runtime.compiled import CompiledFunction, Request, only, require_backend
 
     require_backend(backend)
     order: tuple[str, ...] = ()
@@ -79,7 +80,7 @@ def compile(
         raise OtusError(f"pipeline={text!r} is not text such as {DEFAULT_PIPELINE!r}")
     request = Request(
         graph=graph,
-        pipeline=parse_pipeline(text),
+        pipeline=_read_pipeline(text),
         backend=backend,
         memory_limit=memory_limit,
         inputs=None if inputs is None else _input_names(inputs),
@@ -87,11 +88,16 @@ def compile(
         description=description,
         positions=found,
         check=value_checker(),
-        unflatten=lambda leaves: rebuild(outputs, leaves, is_leaf),
+        unflatten=only if is_leaf(outputs) else rebuilder(outputs, is_leaf),
         size_inputs=_size_inputs(outputs, dims),
         declared=order,
     )
     return CompiledFunction(request)
+
+
+@lru_cache(maxsize=64)
+def _read_pipeline(text: str) -> Pipeline:
+    return parse_pipeline(text)
 
 
 def _sized_graph(
@@ -132,7 +138,7 @@ def _input_names(inputs: object) -> tuple[str, ...]:
 def _size_inputs(outputs: Any, dims: Mapping[str, int] | None) -> tuple[Node, ...]:
     """Inputs that the outputs do not read, but that say what their symbolic sizes are."""
     leaves = [leaf.node for leaf in flatten(outputs, is_leaf)]
-    known = dict.fromkeys(node for each in composites(outputs) for node in each.size_inputs())
+    known = dict.fromkeys(node for each in composites(outputs, is_leaf) for node in each.size_inputs())
     found = [*known, *(node for node in remembered_inputs(leaves) if node not in known)]
     new = specialise(found, dims) if dims else {}
     return tuple(new.get(node, node) for node in found)

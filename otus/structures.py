@@ -37,6 +37,20 @@ def rebuild(value: Any, leaves: Sequence[Any], is_leaf: Callable[[Any], bool]) -
     return _rebuild(value, iter(leaves), is_leaf)
 
 
+def rebuilder(value: Any, is_leaf: Callable[[Any], bool]) -> Callable[[Sequence[Any]], Any]:
+    """:func:`rebuild` as a function of the leaves alone, quick for a flat tuple, list or dict.
+
+    >>> rebuilder({"a": 1, "b": 2}, lambda value: isinstance(value, int))([3, 4])
+    {'a': 3, 'b': 4}
+    """
+    if type(value) in (tuple, list) and all(is_leaf(item) for item in value):
+        return type(value)
+    if type(value) is dict and all(is_leaf(item) for item in value.values()):
+        keys = tuple(value)
+        return lambda leaves: dict(zip(keys, leaves, strict=True))
+    return lambda leaves: rebuild(value, leaves, is_leaf)
+
+
 def _rebuild(value: Any, leaves: Iterator[Any], is_leaf: Callable[[Any], bool]) -> Any:
     if not is_leaf(value):
         if isinstance(value, dict):
@@ -66,10 +80,12 @@ def _join(prefix: str, key: object) -> str:
     return f"{prefix}_{key}" if prefix else str(key)
 
 
-def composites(value: Any) -> list[Composite]:
+def composites(value: Any, is_leaf: Callable[[Any], bool]) -> list[Composite]:
     """The composites inside nested tuples, lists and dicts."""
+    if is_leaf(value):
+        return []
     if isinstance(value, dict):
-        return [c for item in value.values() for c in composites(item)]
+        return [c for item in value.values() for c in composites(item, is_leaf)]
     if isinstance(value, (tuple, list)):
-        return [c for item in value for c in composites(item)]
+        return [c for item in value for c in composites(item, is_leaf)]
     return [value] if isinstance(value, Composite) else []

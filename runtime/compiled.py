@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..ir import Cost, NamingError, Node, OtusError, UnsupportedError, cost
 from ..ir.dtypes import to_numpy_dtype
 from ..ir.errors import nearest
 from ..ir.program import Program
 from ..ir.specialise import free_symbols
 from ..passes import Report, graph_text
-from .arrays import NUMPY_RESULT, as_numpy, convert_result, result_kind
+from .arrays import Array, as_numpy, convert_result, result_kind
 from .binding import bind_sizes
 from .facts import check_facts
-from .failures import guarded
+from .failures import DATA_ERRORS, explained
 from .looking import show
-from .planning import Plan, Planner, Request, Runner, input_label
+from .planning import Plan, Request, Runner, input_label
+from .plans import Plans, Runnable
+from .prologue import make_entrance, make_picker
 from .settings import settings
 
-__all__ = ["CompiledFunction", "Provenance", "Request", "backend_states", "require_backend"]
+__all__ = ["CompiledFunction", "Provenance", "Request", "backend_states", "only", "require_backend"]
 
 _KEPT_SIGNATURES = 1024
 
@@ -54,18 +54,26 @@ class CompiledFunction:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._all = {input_label(node): node for node in (*request.graph.inputs, *request.size_inputs)}
-        self._planner = Planner(request, self._ordered_inputs())
-        self._plan = self._planner.general
+        self._plans = Plans(request, self._ordered_inputs())
         self._inputs = self._read_inputs()
         self._names = tuple(input_label(node) for node in self._inputs)
-        self._name_set = frozenset(self._names)
+        self._single = len(request.graph.outputs) == 1
         self._unflatten = request.unflatten
-        self._dtypes = tuple(to_numpy_dtype(node.type.dtype) for node in self._inputs)
         self._check_facts = settings().check
-        self._known: dict[tuple[Any, ...], Runner] = {}
-        show(self._plan, request.function_name)
+        self._known: dict[tuple[tuple[int, ...], ...], Runner] = {}
+        self._pick = make_picker(self._names)
+        finish = None if self._single and request.unflatten is only else self._structured
+        dtypes = [to_numpy_dtype(node.type.dtype) for node in self._inputs]
+        self._enter = make_entrance(dtypes, self._known, finish, self._failed, self._checked_call)
+        if self._plans.general.plan is not None:
+            show(self._plans.general.plan, request.function_name)
 
     # --- what can be looked at -----------------------------------------------------------------
+
+    @property
+    def _plan(self) -> Plan:
+        """The plan that was made without knowing sizes, under the user's names."""
+        return self._plans.planner.general
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -115,7 +123,7 @@ class CompiledFunction:
 
     def plan_for(self, sizes: Mapping[str, int] | None = None, /, **dims: int) -> Plan:
         """What runs at these sizes: ``.source``, ``.program``, ``.graph``; every dim needs a size."""
-        return self._planner.plan({**(sizes or {}), **dims})
+        return self._plans.planner.plan({**(sizes or {}), **dims})
 
     def save(self, path: str | Path) -> None:
         """Write the stand-alone module to ``path``; it needs NumPy and nothing else."""
@@ -137,42 +145,60 @@ class CompiledFunction:
         where data do not fit, before anything is computed; ``EvaluationError`` naming the operation where
         the data have no result (a singular matrix, an index out of range).
         """
-        if not kwargs and len(args) == len(self._names):
-            values: Sequence[Any] = args
-        elif not args and kwargs.keys() == self._name_set:
-            values = [kwargs[name] for name in self._names]
-        else:
-            values = self._ordered(args, kwargs)
-        # Arrays of shapes and dtypes that were checked before go straight to their plan.
-        signature = tuple([(x.shape, x.dtype) if type(x) is np.ndarray else None for x in values])
-        runner = self._known.get(signature)
-        if runner is not None:
-            return self._unflatten(list(runner(*values)))
-        return self._checked_call(values, signature)
+        if not kwargs:
+            if len(args) == len(self._names):
+                return self._enter(*args)
+        elif not args and len(kwargs) == len(self._names):
+            values = self._pick(kwargs)
+            if values is not None:
+                return self._enter(*values)
+        return self._enter(*self._ordered(args, kwargs))
 
-    def _checked_call(self, values: Sequence[Any], signature: tuple[Any, ...]) -> Any:
+    def _checked_call(self, values: tuple[Any, ...]) -> Any:
+        """A call whose inputs are not known to fit: they are converted and checked first."""
         arrays = [as_numpy(x, node.type, name) for x, node, name in zip(values, self._inputs, self._names, strict=True)]
+        shapes = tuple([array.shape for array in arrays])
+        run = self._known.get(shapes) or self._prepared(arrays, shapes)
+        kind = result_kind(values)
+        try:
+            result = run(*arrays)
+        except DATA_ERRORS as error:
+            result = self._failed(error, arrays)
+        leaves = (result,) if self._single else result
+        return self._unflatten([convert_result(x, kind) for x in leaves])
+
+    def _prepared(self, arrays: Sequence[Array], shapes: tuple[tuple[int, ...], ...]) -> Runner:
+        """What runs for these arrays, which are checked; it is known from then on unless facts are to be checked."""
         sizes = bind_sizes(self._inputs, arrays)
         if self._check_facts:
             for node, array, name in zip(self._inputs, arrays, self._names, strict=True):
                 check_facts(array, node.type.facts, name)
-        runner = self._runner(self._planner.plan(sizes))
-        kind = result_kind(values)
-        exact = all(x is not None and x[1] == dtype for x, dtype in zip(signature, self._dtypes, strict=True))
-        if exact and kind == NUMPY_RESULT and not self._check_facts:
+        run = _taking(self._plans.at(sizes), self._names)
+        if not self._check_facts:
             if len(self._known) >= _KEPT_SIGNATURES:
-                self._known = {}
-            self._known[signature] = runner
-        return self._unflatten([convert_result(x, kind) for x in runner(*arrays)])
+                self._known.clear()
+            self._known[shapes] = run
+        return run
 
-    def _runner(self, plan: Plan) -> Runner:
-        """The plan's function over the inputs in the order of ``inputs``."""
-        positions = self._request.positions
-        run = guarded(plan.run, plan.emitted, lambda node: positions.get(plan.graph.origin(node)))
-        if plan.reads == self._names:
-            return run
-        places = [self._names.index(name) for name in plan.reads]
-        return lambda *arrays: run(*(arrays[place] for place in places))
+    def _failed(self, error: Exception, arrays: Sequence[Array]) -> Any:
+        """Raise an error about data as one that names the operation and its place.
+
+        Code that is kept from another program has other names: the data are given to code of this one.
+        """
+        sizes = bind_sizes(self._inputs, arrays)
+        plan = self._plans.at(sizes).plan
+        if plan is None:
+            plan = self._plans.planner.plan(sizes)
+            try:
+                return plan.run(*(arrays[self._names.index(name)] for name in plan.reads))
+            except DATA_ERRORS as same:
+                error = same
+        raise explained(
+            error, plan.emitted, lambda node: self._request.positions.get(plan.graph.origin(node))
+        ) from error
+
+    def _structured(self, result: Any) -> Any:
+        return self._unflatten([result] if self._single else list(result))
 
     # --- names ---------------------------------------------------------------------------------
 
@@ -209,12 +235,26 @@ class CompiledFunction:
     def _read_inputs(self) -> tuple[Node, ...]:
         """The inputs that the plan reads; with ``inputs=``, exactly those."""
         wanted = self._request.inputs
+        reads = self._plans.general.reads
         if wanted is None:
-            return tuple(self._all[name] for name in self._plan.reads)
-        left_out = [name for name in self._plan.reads if name not in wanted]
-        if left_out and self._plan.program is not None:
+            return tuple(self._all[name] for name in reads)
+        left_out = [name for name in reads if name not in wanted]
+        if left_out and self._request.backend != "reference":
             raise NamingError(f"inputs= leaves out {left_out[0]!r}, which the outputs read; add it")
         return tuple(self._all[name] for name in wanted)
+
+
+def _taking(runnable: Runnable, names: tuple[str, ...]) -> Runner:
+    """The code as a function of arrays in the order of ``names``."""
+    if runnable.reads == names:
+        return runnable.run
+    run, places = runnable.run, [names.index(name) for name in runnable.reads]
+    return lambda *arrays: run(*[arrays[place] for place in places])
+
+
+def only(leaves: Sequence[Any]) -> Any:
+    """The value of a function whose structure is one tensor."""
+    return leaves[0]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,28 +1,59 @@
-"""Turning emitted source into a function that Python can call."""
+"""Turning emitted source into functions that Python can call."""
 
 from __future__ import annotations
 
 import itertools
 import linecache
 import weakref
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from ..codegen import Emitted
 
 _numbers = itertools.count(1)
+_living: Counter[str] = Counter()
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A module's source, compiled; ``function`` is the name of the one that it is for."""
+
+    source: str
+    function: str
+    code: CodeType
+
+    @classmethod
+    def of(cls, source: str, function: str) -> Executable:
+        """Compile a module's source; raises ``SyntaxError`` or ``ValueError`` where it is none."""
+        return cls(source, function, compile(source, f"<otus {function} {next(_numbers)}>", "exec"))
+
+    def load(self) -> Callable[..., Any]:
+        """Execute the module in a namespace of its own and return its function.
+
+        The source is registered with ``linecache`` for as long as a function of it lives, so that
+        tracebacks and debuggers show its lines.
+        """
+        namespace: dict[str, Any] = {"__name__": f"otus.generated.{self.function}"}
+        exec(self.code, namespace)
+        function: Callable[..., Any] = namespace[self.function]
+        filename = self.code.co_filename
+        _living[filename] += 1
+        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(True), filename)
+        weakref.finalize(function, _forget, filename)
+        return function
+
+
+def _forget(filename: str) -> None:
+    """Drop the lines of a module once none of its functions is left."""
+    _living[filename] -= 1
+    if not _living[filename]:
+        del _living[filename]
+        linecache.cache.pop(filename, None)
 
 
 def load_function(emitted: Emitted) -> Callable[..., Any]:
-    """Execute a module's source in a namespace of its own and return its function.
-
-    The source is registered with ``linecache`` for as long as the function lives, so that tracebacks
-    and debuggers show its lines.
-    """
-    filename = f"<otus {emitted.function} {next(_numbers)}>"
-    namespace: dict[str, Any] = {"__name__": f"otus.generated.{emitted.function}"}
-    exec(compile(emitted.source, filename, "exec"), namespace)
-    function: Callable[..., Any] = namespace[emitted.function]
-    linecache.cache[filename] = (len(emitted.source), None, emitted.source.splitlines(True), filename)
-    weakref.finalize(function, linecache.cache.pop, filename, None)
-    return function
+    """Execute an emitted module and return its function."""
+    return Executable.of(emitted.source, emitted.function).load()

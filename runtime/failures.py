@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -39,30 +39,24 @@ _KINDS: tuple[tuple[type[Exception], type[EvaluationError]], ...] = (
 )
 
 
+DATA_ERRORS: tuple[type[Exception], ...] = tuple(theirs for theirs, _ in _KINDS)
+"""What NumPy raises where data have no result."""
+
 Positions = Callable[[Node], Any]
 """Where the user wrote what a node computes, or None."""
 
 
-def guarded(
-    run: Callable[..., Sequence[Any]], emitted: Emitted | None, position: Positions = lambda node: None
-) -> Callable[..., Sequence[Any]]:
-    """``run``, with NumPy's errors about data raised as Otus errors that name the operation and its place.
+def explained(error: Exception, emitted: Emitted | None, position: Positions = lambda node: None) -> OtusError:
+    """One of NumPy's errors about data as an Otus error that names the operation and its place.
 
-    They are NumPy's errors too, so that code which catches those goes on working.
+    It is NumPy's error too, so that code which catches those goes on working.
     """
-
-    def call(*arrays: Any) -> Sequence[Any]:
-        try:
-            return run(*arrays)
-        except OtusError:
-            raise
-        except (np.linalg.LinAlgError, IndexError, ValueError) as error:
-            kind = next(ours for theirs, ours in _KINDS if isinstance(error, theirs))
-            failed = _statement(error.__traceback__, emitted)
-            place = f", in {failed.ir}{_from(position(failed.node))}" if failed else ""
-            raise kind(f"{error}{place}") from error
-
-    return call
+    if isinstance(error, OtusError):
+        return error
+    kind = next(ours for theirs, ours in _KINDS if isinstance(error, theirs))
+    failed = _statement(error.__traceback__, emitted)
+    place = f", in {failed.ir}{_from(position(failed.node))}" if failed else ""
+    return kind(f"{error}{place}")
 
 
 def unfit(error: UnfitSizeError, graph: Graph, position: Positions) -> ShapeError:

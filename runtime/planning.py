@@ -15,7 +15,7 @@ from ..ir.specialise import UnfitSizeError, free_symbols
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
 from .binding import bind_sizes
-from .executable import load_function
+from .executable import Executable
 from .failures import unfit
 from .memory import keeping
 from .reference import evaluate
@@ -23,7 +23,7 @@ from .reference import evaluate
 _KEPT_PLANS = 256
 _READABLE_NODES = 40
 
-Runner = Callable[..., Sequence[Any]]
+Runner = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plan:
     """One order of contractions, the program for it, and the code.
 
     ``reads`` are the names of the inputs in the order that ``run`` takes them; ``run`` returns the
-    outputs in order.
+    output, or a sequence of them where there are several.
     """
 
     graph: Graph
@@ -65,6 +65,7 @@ class Plan:
     emitted: Emitted | None
     reads: tuple[str, ...]
     run: Runner
+    executable: Executable | None = None
 
     @property
     def source(self) -> str:
@@ -132,12 +133,8 @@ class Planner:
         if known is not None:
             return known
         emitted = emit_numpy(program, description=self._request.description, formulas=self._formulas())
-        function = load_function(emitted)
-
-        def run(*arrays: Any) -> Sequence[Any]:
-            return (function(*arrays),)
-
-        plan = Plan(graph, report, program, emitted, program.inputs, run if len(program.outputs) == 1 else function)
+        code = Executable.of(emitted.source, emitted.function)
+        plan = Plan(graph, report, program, emitted, program.inputs, code.load(), code)
         self._by_program[program] = plan
         return plan
 
@@ -145,8 +142,9 @@ class Planner:
         nodes = self._inputs or tuple(graph.inputs)
         names = tuple(input_label(node) for node in nodes)
 
-        def run(*arrays: Any) -> Sequence[Any]:
-            return evaluate(graph.outputs, dict(zip(names, arrays, strict=True)), bind_sizes(nodes, arrays))
+        def run(*arrays: Any) -> Any:
+            values = evaluate(graph.outputs, dict(zip(names, arrays, strict=True)), bind_sizes(nodes, arrays))
+            return values if len(values) > 1 else values[0]
 
         return Plan(graph, report, None, None, names, run)
 

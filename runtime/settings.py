@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ class Settings:
 
     ``debug`` prints more with every step: 0 nothing, 1 pass timings, 2 rules fired, 3 the IR after
     each pass, 4 the emitted source.  ``check`` validates facts of the data and every pass by value.
-    ``dump`` is a folder for the stages of every compiled function.  ``cache`` is the folder of compiled programs.
-    ``color`` allows colour on terminals.
+    ``dump`` is a folder for the stages of every compiled function.  ``cache`` keeps compiled programs, in
+    memory and in the folder ``cache_folder``.  ``color`` allows colour on terminals.
     """
 
     debug: int
     check: bool
     dump: Path | None
-    cache: Path
+    cache: bool
+    cache_folder: Path
     color: bool
 
 
@@ -72,7 +74,11 @@ def _read_dump(text: str, environment: Mapping[str, str]) -> Path | None:
     return _folder(text) if text else None
 
 
-def _read_cache(text: str, environment: Mapping[str, str]) -> Path:
+def _read_on(text: str, environment: Mapping[str, str]) -> bool:
+    return _read_flag(text or "1", environment)
+
+
+def _read_cache_folder(text: str, environment: Mapping[str, str]) -> Path:
     if text:
         return _folder(text)
     base = environment.get("XDG_CACHE_HOME", "")
@@ -105,14 +111,21 @@ VARIABLES: tuple[Variable, ...] = (
         "writes there, for every compiled function, the IR after each pass, the program and the source", _read_dump,
     ),
     Variable(
-        "OTUS_CACHE", "cache", "otus in the user's cache folder", "a folder",
-        "keeps compiled programs there", _read_cache,
+        "OTUS_CACHE", "cache", "1", "0 or 1",
+        "keeps compiled programs, in memory and on disk", _read_on,
+    ),
+    Variable(
+        "OTUS_CACHE_DIR", "cache_folder", "otus in the user's cache folder", "a folder",
+        "keeps compiled programs there", _read_cache_folder,
     ),
     Variable(
         "NO_COLOR", "color", "not set", "anything",
         "turns colour off when set and not empty", _read_no_color,
     ),
 )  # fmt: skip
+
+_READ = (*(variable.name for variable in VARIABLES), "XDG_CACHE_HOME")
+_HOMES = ("HOME", "USERPROFILE")
 
 
 def settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -121,6 +134,13 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
     Raises ``SettingsError`` naming the variable, its value and what is accepted.
     """
     given = os.environ if environment is None else environment
+    return _settings(tuple([given.get(name, "") for name in _READ]), tuple(map(os.environ.get, _HOMES)))
+
+
+@lru_cache(maxsize=64)
+def _settings(texts: tuple[str, ...], homes: tuple[str | None, ...]) -> Settings:
+    """The settings for the texts of the variables ``_READ``; ``homes`` are what ``Path.home`` looks at."""
+    given = dict(zip(_READ, texts, strict=True))
     return Settings(**{variable.field: _read(variable, given) for variable in VARIABLES})
 
 

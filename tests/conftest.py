@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-goldens", action="store_true", help="write what was computed instead of comparing with it"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests keep plans in a folder of their own: none of another compiler, and none left behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTUS_CACHE_DIR", str(tmp_path_factory.mktemp("otus-cache")))
+        yield
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ def test_right_derivatives_pass() -> None:
 
 
 def test_a_wrong_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTUS_CACHE", "0")  # what follows is compiled wrongly
     monkeypatch.setitem(scalar_derivatives.PARTIALS, "sin", lambda x, out: (out,))
     report = otus.check(otus.sin(otus.tensor("wrong_rule_x", (3,))).sum())
     assert not report.passed

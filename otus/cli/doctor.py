@@ -13,6 +13,8 @@ from rich.table import Table
 
 from .. import compilation
 from ..frontend.creation import tensor
+from ..ir.cost import human_bytes
+from ..runtime.cache import LIMIT_BYTES, stored_bytes
 from ..runtime.settings import list_settings, settings
 from .console import show, write, write_json
 from .failures import version
@@ -52,13 +54,12 @@ def doctor(as_json: AsJson = False) -> None:
         [[name, found or "not installed", OPTIONAL[name]] for name, found in facts["optional"].items()],
     )
     _show("Settings, by environment variable", [[x["name"], x["value"], x["meaning"]] for x in facts["settings"]])
-    write(f"\nCache: {facts['cache']['path']}{'' if facts['cache']['exists'] else ' (nothing there yet)'}")
+    write(f"\nCache: {facts['cache']['path']} ({_contents(facts['cache'])})")
     write(f"Self-test: {facts['self_test']}")
 
 
 def examine() -> dict[str, Any]:
     """Everything that ``otus doctor`` shows, by name."""
-    cache = settings().cache
     return {
         "otus": version("otus") or "unknown",
         "location": str(Path(__file__).parent.parent),
@@ -73,9 +74,31 @@ def examine() -> dict[str, Any]:
             {"name": x.name, "value": x.value, "source": x.source, "accepted": x.accepted, "meaning": x.meaning}
             for x in list_settings()
         ],
-        "cache": {"path": str(cache), "exists": cache.exists()},
+        "cache": _cache(),
         "self_test": self_test(),
     }
+
+
+def _cache() -> dict[str, Any]:
+    """Whether compiled programs are kept, where, how many there are and how large they may become."""
+    current = settings()
+    programs, size = stored_bytes(current.cache_folder)
+    return {
+        "on": current.cache,
+        "path": str(current.cache_folder),
+        "exists": current.cache_folder.exists(),
+        "programs": programs,
+        "bytes": size,
+        "limit_bytes": LIMIT_BYTES,
+    }
+
+
+def _contents(cache: dict[str, Any]) -> str:
+    if not cache["on"]:
+        return "turned off by OTUS_CACHE=0"
+    if not cache["programs"]:
+        return "nothing there yet"
+    return f"{cache['programs']} programs, {human_bytes(cache['bytes'])} of at most {human_bytes(cache['limit_bytes'])}"
 
 
 def self_test() -> str:

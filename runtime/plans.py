@@ -1,0 +1,126 @@
+"""The plans of one compiled function: those that are kept where there are any, else made and kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+from ..ir import Node
+from ..passes import PASSES, Pass, Pipeline
+from .cache import PlanCache, StoredPlan, versions
+from .canonical import Canonical, canonicalise
+from .memory import keeping
+from .planning import Plan, Planner, Request, Runner, input_label
+from .settings import Settings, settings
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """Code and the names of the inputs that it takes, in order; ``plan`` where it was made here."""
+
+    run: Runner
+    reads: tuple[str, ...]
+    symbolic: bool
+    plan: Plan | None = None
+
+
+class Plans:
+    """What runs, by sizes.
+
+    Code that is kept from an equal program, whatever its names, is run as it is.  Everything that shows
+    names (source, IR, reports, errors) comes from :attr:`planner`, which is made when it is first asked for.
+    """
+
+    def __init__(self, request: Request, inputs: Sequence[Node]) -> None:
+        self._request, self._inputs = request, tuple(inputs)
+        self._lock = threading.Lock()
+        self._made: Planner | None = None
+        self._kept = _kept_plans(request, self._inputs)
+        self.general = self._find(None)
+
+    @property
+    def planner(self) -> Planner:
+        """The planner under the user's names."""
+        with self._lock:
+            if self._made is None:
+                self._made = Planner(self._request, self._inputs)
+            return self._made
+
+    def at(self, sizes: Mapping[str, int]) -> Runnable:
+        """What runs at these sizes; raises ``ShapeError`` or ``MemoryLimitError`` where they do not fit."""
+        return self._find(sizes) if self.general.symbolic else self.general
+
+    def _find(self, sizes: Mapping[str, int] | None) -> Runnable:
+        if self._kept is not None:
+            found = self._kept.find(sizes)
+            if found is not None:
+                return found
+        planner = self.planner
+        plan = planner.general if sizes is None else planner.plan(sizes)
+        if self._kept is not None:
+            self._kept.keep(sizes, plan, planner.is_symbolic)
+        return Runnable(plan.run, plan.reads, planner.is_symbolic, plan)
+
+
+@dataclass(frozen=True)
+class _KeptPlans:
+    """The part of the cache that belongs to one program."""
+
+    cache: PlanCache
+    canonical: Canonical
+    options: str
+
+    def find(self, sizes: Mapping[str, int] | None) -> Runnable | None:
+        stored = self.cache.find(self._key(sizes))
+        if stored is None:
+            return None
+        reads = tuple(input_label(self.canonical.inputs[number]) for number in stored.reads)
+        return Runnable(stored.executable.load(), reads, stored.symbolic)
+
+    def keep(self, sizes: Mapping[str, int] | None, plan: Plan, symbolic: bool) -> None:
+        if plan.executable is None:
+            return
+        numbers = {input_label(node): number for number, node in enumerate(self.canonical.inputs)}
+        reads = tuple(numbers[name] for name in plan.reads)
+        self.cache.keep(self._key(sizes), StoredPlan(plan.executable, reads, symbolic))
+
+    def _key(self, sizes: Mapping[str, int] | None) -> str:
+        known = "none" if sizes is None else [sizes.get(name) for name in self.canonical.dims]
+        return f"{self.options}\n{self.canonical.text}\nsizes {known}"
+
+
+def _kept_plans(request: Request, inputs: Sequence[Node]) -> _KeptPlans | None:
+    """The kept plans of this program; None where it is to be planned afresh, or cannot be kept."""
+    current = settings()
+    canonical = canonicalise(request.graph, inputs) if _may_keep(request, current) else None
+    if canonical is None:
+        return None
+    version = versions()
+    folder = current.cache_folder if version is not None else None
+    options = f"{version}\n{request.backend} {keeping(request.memory_limit, request.pipeline)}"
+    return _KeptPlans(PlanCache(folder), canonical, options)
+
+
+def _may_keep(request: Request, current: Settings) -> bool:
+    """Whether nothing looks at the passes while they run, and the text of the pipeline says all about it."""
+    looking = current.debug or current.dump is not None or current.check or request.check is not None
+    if looking or not current.cache or request.backend == "reference":
+        return False
+    names = request.graph.names
+    return len(set(names)) == len(names) and _is_its_text(request.pipeline)
+
+
+def _is_its_text(pipeline: Pipeline) -> bool:
+    """Whether the pipeline's text says all about it: passes of Otus without hidden options."""
+    return all(
+        PASSES.get(each.name) is type(each) and not any(getattr(each, name) for name in _hidden_options(type(each)))
+        for each in pipeline.passes
+    )
+
+
+@lru_cache(maxsize=64)
+def _hidden_options(kind: type[Pass]) -> tuple[str, ...]:
+    """The fields of a pass that its text leaves out, such as the sizes of a call."""
+    return tuple(field.name for field in fields(kind) if not (field.init and field.repr))
