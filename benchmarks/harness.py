@@ -23,8 +23,9 @@ Builder = Callable[[], Call]
 Array = npt.NDArray[Any]
 
 REPETITIONS = 7
-SLOW_REPETITIONS = 3  # of a contender that takes longer than _SLOW; the table says so
+SLOW_REPETITIONS = 3  # of a contender that takes longer than _SLOW; the table says how many
 _SLOW = 1.0  # seconds
+_ONCE = 8.0  # seconds from which the call before the rounds is the only sample
 _SHORTEST_SAMPLE = 2e-3
 _PAUSE = 0.03
 _NO_WARM_UP = 0.5  # from here on a call is its own warm-up
@@ -93,6 +94,8 @@ class Timing:
     @property
     def spread(self) -> float:
         """Half of the distance between the quartiles, relative to the median."""
+        if len(self.samples) < 2:
+            return 0.0
         low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return (high - low) / 2 / self.median
 
@@ -203,13 +206,13 @@ def time_calls(calls: Mapping[str, Call], repetitions: int, pause: float = _PAUS
     for round_number in range(repetitions):
         shift = round_number % max(1, len(names))
         for name in names[shift:] + names[:shift]:
-            if single[name] > _SLOW and round_number >= SLOW_REPETITIONS:
+            if single[name] > _ONCE or (single[name] > _SLOW and round_number >= SLOW_REPETITIONS):
                 continue
             time.sleep(pause)
             if single[name] < _NO_WARM_UP:
                 calls[name]()
             samples[name].append(seconds_of(calls[name], loops[name]))
-    return {name: Timing(tuple(found)) for name, found in samples.items()}
+    return {name: Timing(tuple(found) or (single[name],)) for name, found in samples.items()}
 
 
 def seconds_of(call: Call, loops: int) -> float:

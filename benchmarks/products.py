@@ -126,7 +126,7 @@ def _jax(spec: str, arrays: Data) -> Call:
     return lambda: jax.block_until_ready(contract(*tensors))
 
 
-def random_network(count: int, seed: int, widest: int = 12) -> tuple[str, tuple[tuple[int, ...], ...]]:
+def random_network(count: int, seed: int, widest: int = 16) -> tuple[str, tuple[tuple[int, ...], ...]]:
     """A connected network of ``count`` tensors with three bonds each on average and one open index.
 
     Neighbours lie within three tensors of each other, which bounds what any order makes.
