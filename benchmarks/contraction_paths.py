@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import opt_einsum
 
-from otus.passes.contraction_path import Labels, Path, find_path, path_cost, path_in_place
+from otus.passes.contraction.path import Labels, Path, find_path, path_cost, path_in_place
 
 Planner = Callable[["Case"], Path]
 

@@ -15,8 +15,8 @@ from .ir import DType, Node, OtusError, ShapeError, Size, build, dim, inputs_of,
 from .ir.dims import substitute, symbols
 from .ir.types import shape_text
 from .optimisation import simplify
-from .passes.structure import Structure, contract_terms, core_of, structure_of
-from .passes.structured_operators import Operator, stored_form
+from .passes.structure.operators import Operator, stored_form
+from .passes.structure.terms import Structure, contract_terms, core_of, structure_of
 
 
 class Compressed:

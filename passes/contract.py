@@ -12,8 +12,8 @@ from ..ir import Graph, Node, Size
 from ..ir.dims import evaluate, symbols
 from ..ir.operations import Einsum
 from ..ir.traverse import rebuild
-from .contraction_plan import plan_graph, product_of_deltas
-from .einsum_parts import is_pairwise
+from .contraction.einsum_parts import is_pairwise
+from .contraction.plan import plan_graph, product_of_deltas
 from .manager import Pass
 
 

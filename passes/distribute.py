@@ -12,9 +12,9 @@ from typing import ClassVar
 from ..ir import Graph, Node, Size, build
 from ..ir.operations import Einsum, LinearCombination
 from ..ir.traverse import rebuild
+from .algebra.einsum_rules import merged
 from .contract import planned_size
-from .contraction_plan import planned_flops
-from .einsum_rules import merged
+from .contraction.plan import planned_flops
 from .manager import Pass
 from .simplify import Simplify
 

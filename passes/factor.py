@@ -10,8 +10,8 @@ from typing import ClassVar
 from ..ir import Graph, Node, build
 from ..ir.operations import Einsum, LinearCombination
 from ..ir.scalar import Number
+from .algebra.number_rules import NUMBER_RULES
 from .manager import Pass
-from .number_rules import NUMBER_RULES
 from .rewrite import Context, Rewriter, Rule, Status, rule
 
 Labels = tuple[int, ...]

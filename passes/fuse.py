@@ -10,9 +10,9 @@ from typing import ClassVar
 from ..ir import DType, Graph, Node, build
 from ..ir.scalar import Scalar, argument, call
 from ..ir.traverse import rebuild
-from .fusion_groups import Groups, WeakValueRepeated, is_inside
+from .fusion.groups import Groups, WeakValueRepeated, is_inside
+from .fusion.scalar_values import Form, Labels, Operands, Place, Value, ValueGraph
 from .manager import Pass
-from .scalar_values import Form, Labels, Operands, Place, Value, ValueGraph
 
 
 @dataclass(frozen=True)

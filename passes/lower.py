@@ -12,9 +12,9 @@ from ..ir.printer import line, node_names
 from ..ir.program import Buffer, DimBinding, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
 from .contract import ContractionOrder, planned_size
-from .contraction_layout import Operand, elementwise_memory, plan_contraction
+from .contraction.einsum_parts import is_embedding, is_pairwise, tied_labels
+from .contraction.layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
-from .einsum_parts import is_embedding, is_pairwise, tied_labels
 
 _DEFAULT_SIZE = 64
 _FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir import Graph
-from .cancel_rules import CANCEL_RULES
-from .einsum_rules import EINSUM_RULES
-from .fact_rules import FACT_RULES
-from .inverse_rules import IDENTITY_RULES, PRODUCT_RULES
-from .linear_rules import LINEAR_RULES
+from .algebra.cancel_rules import CANCEL_RULES
+from .algebra.einsum_rules import EINSUM_RULES
+from .algebra.fact_rules import FACT_RULES
+from .algebra.inverse_rules import IDENTITY_RULES, PRODUCT_RULES
+from .algebra.linear_rules import LINEAR_RULES
+from .algebra.shape_rules import SHAPE_RULES
 from .manager import Pass
 from .rewrite import Rewriter, Rule
-from .shape_rules import SHAPE_RULES
-from .structure_rules import STRUCTURE_RULES
+from .structure.rules import STRUCTURE_RULES
 
 _RULES: tuple[Rule, ...] = (
     *IDENTITY_RULES,

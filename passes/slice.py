@@ -14,12 +14,12 @@ from ..ir.dims import evaluate
 from ..ir.specialise import free_symbols
 from .lower import pairwise
 from .manager import Pass
-from .memory_limit import MemoryLimitError, parse_bytes
-from .memory_loops import body_of, grown, in_one_block, loop_operation, loops_of, with_loop
-from .memory_peak import OBJECT_BYTES, Held, Moment, moments
-from .memory_recompute import recomputed
-from .memory_regions import slice_index
-from .memory_workspace import tensor_bytes
+from .memory.limit import MemoryLimitError, parse_bytes
+from .memory.loops import body_of, grown, in_one_block, loop_operation, loops_of, with_loop
+from .memory.peak import OBJECT_BYTES, Held, Moment, moments
+from .memory.recompute import recomputed
+from .memory.regions import slice_index
+from .memory.workspace import tensor_bytes
 
 # How many of the largest tensors that are held at the peak are tried.
 _SEEDS = 5

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from ..ir import Graph, Node, build
 from ..ir.operations import Einsum
+from .algebra.value_range import is_nonnegative
 from .manager import Pass
 from .rewrite import Context, Rewriter, Rule, Status, rule
-from .value_range import is_nonnegative
 
 
 @dataclass(frozen=True)

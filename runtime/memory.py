@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..ir import NamingError, Node
 from ..ir.specialise import free_symbols
 from ..passes import Pipeline, Slice
-from ..passes.memory_limit import MemoryLimitError, parse_bytes
+from ..passes.memory.limit import MemoryLimitError, parse_bytes
 
 __all__ = ["MemoryLimitError", "keeping", "parse_bytes", "require_sizes"]
 

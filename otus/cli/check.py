@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from .. import compilation
-from ..checking import Comparison, choose_sizes, random_inputs, relative_error
+from ..checking import Comparison, relative_error
 from ..frontend.language import Module
 from .console import complain, progress, show, write, write_json
 from .differences import compare_request, requests_of

@@ -13,8 +13,8 @@ from programs import leaf
 from otus.ir import Graph, Node, OtusError, build, cost, dump, verify
 from otus.ir.operations import Delta, Einsum
 from otus.passes.contract import ContractionOrder
-from otus.passes.contraction_path import find_path, path_cost
-from otus.passes.einsum_parts import is_pairwise
+from otus.passes.contraction.einsum_parts import is_pairwise
+from otus.passes.contraction.path import find_path, path_cost
 from otus.passes.manager import graph_text
 from otus.runtime.reference import evaluate
 

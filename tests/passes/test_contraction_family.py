@@ -12,7 +12,7 @@ from evaluation import run
 import otus
 from otus.ir import Graph, Node, cost, topological
 from otus.passes import parse_pipeline
-from otus.passes.contraction_products import ProductTable, Term
+from otus.passes.contraction.products import ProductTable, Term
 
 
 def optimised(outputs: Sequence[otus.Expression], pipeline: str = "expand,simplify,contract") -> Graph:

@@ -17,11 +17,11 @@ import pytest
 
 from otus.ir import OtusError
 from otus.passes import contraction_path
-from otus.passes.contraction_exact import cheapest_merges
-from otus.passes.contraction_measure import MEASURES
-from otus.passes.contraction_network import Network, merges_of, path_of
-from otus.passes.contraction_path import find_path, path_cost, path_in_place
-from otus.passes.contraction_tree import Tree
+from otus.passes.contraction.exact import cheapest_merges
+from otus.passes.contraction.measure import MEASURES
+from otus.passes.contraction.network import Network, merges_of, path_of
+from otus.passes.contraction.path import find_path, path_cost, path_in_place
+from otus.passes.contraction.tree import Tree
 
 Labels = tuple[int, ...]
 Case = tuple[list[Labels], Labels, dict[int, int]]
@@ -267,7 +267,7 @@ def test_one_index_on_hundreds_of_tensors() -> None:
 
 _PLAN = """
 import random, sys
-from otus.passes.contraction_path import find_path
+from otus.passes.contraction.path import find_path
 chooser = random.Random(1)
 inputs = [[] for _ in range(60)]
 for label in range(90):

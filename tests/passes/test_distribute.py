@@ -17,8 +17,8 @@ from otus.ir import Graph, build, topological
 from otus.ir.operations import Einsum
 from otus.ir.scalar import Scalar, argument, call
 from otus.passes import parse_pipeline
+from otus.passes.algebra.value_range import is_nonnegative, value_range
 from otus.passes.distribute import may_be_multiplied_out
-from otus.passes.value_range import is_nonnegative, value_range
 
 X = otus.tensor("X", (30, 30))
 U, V = otus.tensor("U", (30, 3)), otus.tensor("V", (30, 3))

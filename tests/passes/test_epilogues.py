@@ -7,7 +7,7 @@ from programs import leaf
 import otus
 from otus.ir import Graph, Node, build
 from otus.passes import parse_pipeline
-from otus.passes.epilogues import contraction_loops, epilogue_of, is_contraction, prologues_of, readers_of
+from otus.passes.fusion.epilogues import contraction_loops, epilogue_of, is_contraction, prologues_of, readers_of
 
 A, B, b = leaf("A", "i", "j"), leaf("B", "j", "k"), leaf("b", "k")
 PRODUCT = build.einsum([A, B], [(0, 1), (1, 2)], (0, 2))

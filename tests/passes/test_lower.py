@@ -21,7 +21,7 @@ from otus.ir.program import (
     releases,
     verify_program,
 )
-from otus.passes.contraction_layout import Operand, elementwise_memory
+from otus.passes.contraction.layout import Operand, elementwise_memory
 from otus.passes.lower import lower
 
 

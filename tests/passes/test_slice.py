@@ -26,9 +26,9 @@ from otus.ir import (
 )
 from otus.ir.operations import Blockwise
 from otus.passes import Slice, parse_pipeline
-from otus.passes.memory_indices import indices_of
-from otus.passes.memory_peak import moments
-from otus.passes.memory_regions import slice_index
+from otus.passes.memory.indices import indices_of
+from otus.passes.memory.peak import moments
+from otus.passes.memory.regions import slice_index
 from otus.runtime.reference import evaluate
 
 

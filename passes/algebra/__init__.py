@@ -1,0 +1,1 @@
+"""Local rules: before and after, a side condition, a few lines."""

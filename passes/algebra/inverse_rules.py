@@ -1,0 +1,108 @@
+"""Rules about inverses: of an identity, and in products, where a solve takes less work and loses fewer digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ...ir import Node, build, make
+from ...ir.dims import product
+from ...ir.operations import Delta, Einsum, Inverse, Solve
+from ..rewrite import Context, Rule, Status, rule
+
+Labels = tuple[int, ...]
+
+_UNKNOWN_SIZE = 64
+
+
+@rule(Inverse, Solve, status=Status.REASSOCIATES)
+def identity_inverse(node: Node, context: Context) -> Node | None:
+    """inv(I) -> I, solve(I, b) -> b, and solve(a, a) -> I."""
+    matrix = node.operands[0]
+    if isinstance(matrix.op, Delta):
+        return node.operands[-1]
+    if isinstance(node.op, Solve) and node.operands[1] is matrix and matrix.ndim == 2:
+        return build.delta(matrix.type.shape[0], matrix.type.dtype)
+    return None
+
+
+@rule(Einsum, status=Status.REASSOCIATES)
+def inverse_product(node: Node, context: Context) -> Node | None:
+    """einsum("ij,jk->ik", inv(a), b) -> solve(a, b), where nothing else reads the inverse.
+
+    What multiplies the inverse on one side must not meet what multiplies it on the other: the trace of
+    ``inv(a)·b`` takes less work as it stands.
+    """
+    assert isinstance(node.op, Einsum)
+    for position, operand in enumerate(node.operands):
+        if not isinstance(operand.op, Inverse) or operand.ndim != 2 or context.is_shared(operand):
+            continue
+        if len(set(node.op.inputs[position])) < 2 or node.operands.count(operand) > 1:
+            continue
+        sides = [_side(node, position, axis) for axis in (0, 1)]
+        chosen = [axis for axis in (1, 0) if sides[axis]]
+        if not chosen or set(sides[0]) & set(sides[1]):
+            continue
+        axis = min(chosen, key=lambda k: _column_count(node, _columns(node, position, k, sides[k])))
+        return _solved(node, position, axis, sides[axis])
+    return None
+
+
+def _side(node: Node, position: int, axis: int) -> list[int]:
+    """The operands connected with an inverse through its summed ``axis``; none where it is not summed."""
+    assert isinstance(node.op, Einsum)
+    start = node.op.inputs[position][axis]
+    if start in node.op.output:
+        return []
+    across = node.op.inputs[position][1 - axis]
+    reached, found = {start}, list[int]()
+    while True:
+        new = [
+            k
+            for k, labels in enumerate(node.op.inputs)
+            if k != position and k not in found and reached & set(labels)
+        ]  # fmt: skip
+        if not new:
+            return sorted(found)
+        found += new
+        reached |= {label for k in new for label in node.op.inputs[k] if label not in node.op.output}
+        reached -= {across}
+
+
+def _columns(node: Node, position: int, axis: int, side: Sequence[int]) -> Labels:
+    """The labels that the product of one side keeps beside the one that the inverse sums."""
+    assert isinstance(node.op, Einsum)
+    outside = set(node.op.output).union(*(x for k, x in enumerate(node.op.inputs) if k not in (*side, position)))
+    own = dict.fromkeys(label for k in side for label in node.op.inputs[k])
+    return tuple(x for x in own if x in outside and x != node.op.inputs[position][axis])
+
+
+def _column_count(node: Node, labels: Labels) -> int:
+    """How many columns that is; a size that is not known counts as a large one."""
+    assert isinstance(node.op, Einsum)
+    sizes = {x: n for names, y in zip(node.op.inputs, node.operands, strict=True)
+             for x, n in zip(names, y.type.shape, strict=True)}  # fmt: skip
+    known = [sizes[x] for x in labels]
+    return math.prod(size if isinstance(size, int) else _UNKNOWN_SIZE for size in known)
+
+
+def _solved(node: Node, position: int, axis: int, side: Sequence[int]) -> Node | None:
+    assert isinstance(node.op, Einsum)
+    summed, kept = node.op.inputs[position][axis], node.op.inputs[position][1 - axis]
+    columns = _columns(node, position, axis, side)
+    if kept in columns:
+        return None
+    (matrix,) = node.operands[position].operands
+    if axis == 0:
+        matrix = build.transpose(matrix, (1, 0))
+    right = build.einsum([node.operands[k] for k in side], [node.op.inputs[k] for k in side], (summed, *columns))
+    flat = build.reshape(right, (right.type.shape[0], product(right.type.shape[1:])))
+    solution = build.reshape(make(Solve(), matrix, flat), right.type.shape)
+    rest = [k for k in range(len(node.operands)) if k not in side and k != position]
+    operands = [solution, *(node.operands[k] for k in rest)]
+    return build.einsum(operands, [(kept, *columns), *(node.op.inputs[k] for k in rest)], node.op.output)
+
+
+IDENTITY_RULES: tuple[Rule, ...] = (identity_inverse,)
+# For whole products: these fire once nested einsums are merged.
+PRODUCT_RULES: tuple[Rule, ...] = (inverse_product,)

@@ -1,0 +1,1 @@
+"""What ``fuse`` is made of: scalar values, their costs, and groups that become one loop."""

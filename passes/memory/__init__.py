@@ -1,0 +1,1 @@
+"""What ``slice`` is made of: peaks, regions, loops over blocks."""

@@ -1,0 +1,1 @@
+"""Square operators that are mostly zeros by algebra: ties, Kronecker factors, low rank."""
