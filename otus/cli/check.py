@@ -12,6 +12,7 @@ from rich.table import Table
 from .. import compilation
 from ..checking import Comparison, relative_error
 from ..frontend.language import Module
+from ..runtime.random_data import choose_sizes, random_inputs
 from .console import complain, progress, show, write, write_json
 from .differences import compare_request, requests_of
 from .options import AsJson, ProgramFile, Sizes, read_sizes
