@@ -33,6 +33,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.repetitions < 2:
         parser.error(f"--repetitions {arguments.repetitions}: at least 2 are needed for a spread")
+    os.environ["OTUS_CACHE"] = "0"  # what is measured is what this version compiles
     if arguments.threads is not None:
         use_threads(arguments.threads)
     if arguments.suite == "planned":

@@ -7,6 +7,8 @@ caches are cleared instead.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -77,24 +79,32 @@ def _in_a_fresh_process(function: Any, *arguments: Any) -> Seconds:
 
 def compile_text(text: str) -> float:
     """Seconds from text to source."""
+    os.environ["OTUS_CACHE"] = "0"
     _load_everything()
     return _seconds_to_source(text)
 
 
 def compile_renamed(text: str) -> float:
     """The same, for a renamed copy of a program that this process has compiled."""
-    _seconds_to_source(text)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"OTUS_CACHE": "1", "OTUS_CACHE_DIR": folder}
+        _seconds_to_source(text)
+        return _seconds_to_source(_renamed_copy(text))
+
+
+def _renamed_copy(text: str) -> str:
     for name in "ABCXM":
         text = text.replace(f"{name}[", f"other{name}[")
     for name in "ABCX":
         text = text.replace(f", {name})", f", other{name})").replace(f", {name},", f", other{name},")
-    return _seconds_to_source(text.replace("(X - M)", "(otherX - otherM)"))
+    return text.replace("(X - M)", "(otherX - otherM)")
 
 
 def compile_transformer(*sizes: int) -> float:
     """Seconds from building the expressions to source."""
     import otus
 
+    os.environ["OTUS_CACHE"] = "0"
     _load_everything()
     problem = transformer_problem(*sizes)
     start = time.perf_counter()

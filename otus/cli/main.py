@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from ..frontend.language import LanguageError
 from ..ir import OtusError, VerificationError
-from . import check, compile, demo, diff, doctor, dump, explain, run_program
+from . import bench, check, compile, demo, diff, doctor, dump, explain, run_program
 from .console import ReaderGone, complain, note, write, write_json
 from .failures import save_reproduction, version
 
@@ -52,6 +52,7 @@ app.command("dump", epilog=dump.EXAMPLE)(dump.dump)
 app.command("explain", epilog=explain.EXAMPLE)(explain.explain_command)
 app.command("diff", epilog=diff.EXAMPLE)(diff.diff)
 app.command("check", epilog=check.EXAMPLE)(check.check)
+app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
