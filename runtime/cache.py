@@ -40,12 +40,13 @@ class StoredPlan:
     """What runs a plan: its code, and the inputs that it reads.
 
     ``reads`` are numbers of canonical inputs, in the order of the function's parameters; ``symbolic`` says
-    that other sizes may have other plans.
+    that other sizes may have other plans; ``names`` are those that the source was written with, as text.
     """
 
     executable: Executable
     reads: tuple[int, ...]
     symbolic: bool
+    names: str
 
 
 class PlanCache:
@@ -182,6 +183,7 @@ def _entry(key: str, plan: StoredPlan) -> str:
             "function": plan.executable.function,
             "reads": list(plan.reads),
             "symbolic": plan.symbolic,
+            "names": plan.names,
             "source": plan.executable.source,
         }
     )
@@ -227,7 +229,7 @@ def _plan(content: str, key: str) -> StoredPlan | None:
         if entry["key"] != key:
             return None
         executable = Executable.of(entry["source"], entry["function"])
-        return StoredPlan(executable, tuple(map(int, entry["reads"])), bool(entry["symbolic"]))
+        return StoredPlan(executable, tuple(map(int, entry["reads"])), bool(entry["symbolic"]), entry["names"])
     except (ValueError, LookupError, TypeError, SyntaxError):
         return None  # whole, but no entry of ours
 

@@ -88,7 +88,7 @@ class CompiledFunction:
     @property
     def source(self) -> str:
         """The emitted module, planned without knowing sizes; raises ``UnsupportedError`` where there is none."""
-        return self._plan.source
+        return self._plans.source
 
     @property
     def provenance(self) -> tuple[Provenance, ...]:

@@ -18,19 +18,24 @@ from .settings import Settings, settings
 
 @dataclass(frozen=True)
 class Runnable:
-    """Code and the names of the inputs that it takes, in order; ``plan`` where it was made here."""
+    """Code and the names of the inputs that it takes, in order; ``plan`` where it was made here.
+
+    ``source`` is that of the code where it is written with the names of this program.
+    """
 
     run: Runner
     reads: tuple[str, ...]
     symbolic: bool
     plan: Plan | None = None
+    source: str | None = None
 
 
 class Plans:
     """What runs, by sizes.
 
     Code that is kept from an equal program, whatever its names, is run as it is.  Everything that shows
-    names (source, IR, reports, errors) comes from :attr:`planner`, which is made when it is first asked for.
+    names (source, IR, reports, errors) comes from :attr:`planner`, which is made when it is first asked for;
+    the source of a program with the very same names is what was kept.
     """
 
     def __init__(self, request: Request, inputs: Sequence[Node]) -> None:
@@ -47,6 +52,12 @@ class Plans:
             if self._made is None:
                 self._made = Planner(self._request, self._inputs)
             return self._made
+
+    @property
+    def source(self) -> str:
+        """The emitted module, planned without knowing sizes; raises ``UnsupportedError`` where there is none."""
+        kept = self.general.source
+        return self.planner.general.source if kept is None else kept
 
     def at(self, sizes: Mapping[str, int]) -> Runnable:
         """What runs at these sizes; raises ``ShapeError`` or ``MemoryLimitError`` where they do not fit."""
@@ -71,20 +82,22 @@ class _KeptPlans:
     cache: PlanCache
     canonical: Canonical
     options: str
+    names: str
 
     def find(self, sizes: Mapping[str, int] | None) -> Runnable | None:
         stored = self.cache.find(self._key(sizes))
         if stored is None:
             return None
         reads = tuple(input_label(self.canonical.inputs[number]) for number in stored.reads)
-        return Runnable(stored.executable.load(), reads, stored.symbolic)
+        source = stored.executable.source if self.names and stored.names == self.names else None
+        return Runnable(stored.executable.load(), reads, stored.symbolic, source=source)
 
     def keep(self, sizes: Mapping[str, int] | None, plan: Plan, symbolic: bool) -> None:
         if plan.executable is None:
             return
         numbers = {input_label(node): number for number, node in enumerate(self.canonical.inputs)}
         reads = tuple(numbers[name] for name in plan.reads)
-        self.cache.keep(self._key(sizes), StoredPlan(plan.executable, reads, symbolic))
+        self.cache.keep(self._key(sizes), StoredPlan(plan.executable, reads, symbolic, self.names))
 
     def _key(self, sizes: Mapping[str, int] | None) -> str:
         known = "none" if sizes is None else [sizes.get(name) for name in self.canonical.dims]
@@ -100,7 +113,15 @@ def _kept_plans(request: Request, inputs: Sequence[Node]) -> _KeptPlans | None:
     version = versions()
     folder = current.cache_folder if version is not None else None
     options = f"{version}\n{request.backend} {keeping(request.memory_limit, request.pipeline)}"
-    return _KeptPlans(PlanCache(folder), canonical, options)
+    return _KeptPlans(PlanCache(folder), canonical, options, _names(request, canonical))
+
+
+def _names(request: Request, canonical: Canonical) -> str:
+    """All the names that source is written with, in order; empty where inner nodes have names too."""
+    if request.graph.labels:
+        return ""
+    inputs = [input_label(node) for node in canonical.inputs]
+    return repr((inputs, canonical.dims, request.graph.names, request.function_name, request.description))
 
 
 def _may_keep(request: Request, current: Settings) -> bool:

@@ -106,6 +106,18 @@ def test_what_a_copy_shows_bears_its_own_names(planned: list[str]) -> None:
     assert planned == ["kernel", "renamed"]
 
 
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_the_source_under_the_same_names_is_kept(from_disk: bool, planned: list[str]) -> None:
+    source = otus.compile(loss_and_derivatives()).source
+    if from_disk:
+        cache.forget()
+    assert otus.compile(loss_and_derivatives()).source == source
+    assert planned == ["kernel"]
+    for changed in ({"name": "other"}, {"description": "Another."}):
+        assert otus.compile(loss_and_derivatives(), **changed).source != source
+    assert otus.compile(list(loss_and_derivatives().values())).source != source
+
+
 def test_errors_of_a_copy_bear_its_own_names() -> None:
     def inverse(name: str, size: str) -> Any:
         return otus.compile(otus.inv(otus.tensor(name, (size, size))) @ otus.tensor("x", (size,)))
