@@ -63,9 +63,9 @@ def transformer(blocks: int, tokens: int, width: int, heads: int) -> Case:
 def renamed(size: int, rank: int) -> Case:
     """The first compilation of the CP Hessian, beside that of a copy in which every name differs."""
     text = CP_HESSIAN.format(s=size, r=rank)
-    return Case(
+    return Case(  # the source of a kept plan is written when it is asked for; here neither asks
         lambda: lambda: _in_a_fresh_process(compile_renamed, text),
-        {"first compilation": lambda: lambda: _in_a_fresh_process(compile_text, text)},
+        {"first compilation": lambda: lambda: _in_a_fresh_process(compile_first, text)},
     )
 
 
@@ -84,12 +84,19 @@ def compile_text(text: str) -> float:
     return _seconds_to_source(text)
 
 
+def compile_first(text: str) -> float:
+    """Seconds from a parsed program to a function that can be called."""
+    os.environ["OTUS_CACHE"] = "0"
+    _load_everything()
+    return _seconds_to_function(text)
+
+
 def compile_renamed(text: str) -> float:
     """The same, for a renamed copy of a program that this process has compiled."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"OTUS_CACHE": "1", "OTUS_CACHE_DIR": folder}
-        _seconds_to_source(text)
-        return _seconds_to_source(_renamed_copy(text))
+        _seconds_to_function(text)
+        return _seconds_to_function(_renamed_copy(text))
 
 
 def _renamed_copy(text: str) -> str:
@@ -119,6 +126,15 @@ def _seconds_to_source(text: str) -> float:
 
     start = time.perf_counter()
     _ = otus.compile(otus.parse(text)).source
+    return time.perf_counter() - start
+
+
+def _seconds_to_function(text: str) -> float:
+    import otus
+
+    module = otus.parse(text)
+    start = time.perf_counter()
+    otus.compile(module)
     return time.perf_counter() - start
 
 

@@ -116,7 +116,7 @@ def _tucker_sweep(order: int, size: int, rank: int) -> Any:
 
 def _spans(answer: Sequence[Array]) -> list[Array]:
     """What does not depend on the basis of each factor: its projector, and the norm of the core."""
-    return [*(x @ x.T for x in answer[:-1]), np.linalg.norm(answer[-1])[None]]
+    return [*(x @ x.T for x in answer[:-1]), np.atleast_1d(np.linalg.norm(answer[-1]))]
 
 
 def _decomposition() -> Any:

@@ -177,7 +177,7 @@ def numbers(value: Any) -> list[Array]:
 
 
 def difference(answer: Sequence[Array], expected: Sequence[Array]) -> float:
-    """The largest difference relative to the largest element; infinite where shapes differ.
+    """The largest difference relative to the largest element; infinite where shapes differ or a NaN is met.
 
     >>> difference([np.array([1.0, 2.0])], [np.array([1.0, 1.0])])
     1.0
@@ -188,9 +188,10 @@ def difference(answer: Sequence[Array], expected: Sequence[Array]) -> float:
     for one, other in zip(answer, expected, strict=True):
         if other.size:
             scale = float(np.abs(other).max()) or 1.0
-            worst = max(worst, float(np.abs(one - other).max()) / scale)
-            if math.isnan(worst):
+            error = float(np.abs(one - other).max()) / scale
+            if not math.isfinite(error):
                 return math.inf
+            worst = max(worst, error)
     return worst
 
 

@@ -35,7 +35,6 @@ def need(name: str) -> Any:
         found.config.update("jax_enable_x64", True)
     if name == "torch":
         found.set_num_threads(cores())
-        found.set_default_dtype(found.float64)
     if name == "tensorly":
         found.set_backend("numpy")
     return found
