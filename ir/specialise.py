@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -75,16 +74,22 @@ def node_symbols(node: Node) -> frozenset[str]:
     """The names of the symbolic dims in the type and the parameters of one node."""
     found: set[str] = set()
     _collect_symbols(node.type.shape, found)
-    for name in _field_names(type(node.op)):
+    for name in field_names(node.op):
         _collect_symbols(getattr(node.op, name), found)
     if isinstance(node.op, Blockwise):
         found |= free_symbols(node.op.body) - {node.op.symbol}
     return frozenset(found)
 
 
-@functools.lru_cache(maxsize=256)
-def _field_names(operation: type[Operation]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(operation))
+_fields: dict[type[Operation], tuple[str, ...]] = {}
+
+
+def field_names(op: Operation) -> tuple[str, ...]:
+    """The names of an operation's parameters."""
+    kind = type(op)
+    if kind not in _fields:
+        _fields[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return _fields[kind]
 
 
 def _collect_symbols(value: Any, found: set[str]) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from ..ir import Dim, DType, Graph, Node
 from ..ir.dims import SizeFunction, Symbol
-from ..ir.operations import Blockwise, Input, Operation
+from ..ir.operations import Blockwise, Input
 from ..ir.scalar import Scalar, scalar_text
+from ..ir.specialise import field_names
 from ..ir.types import Facts, Format, TensorType
 
 _LISTED_BYTES = 64  # constants that are longer stand in the text by their digest
@@ -36,13 +37,15 @@ def canonicalise(graph: Graph, inputs: Sequence[Node]) -> Canonical | None:
 
     ``inputs`` are all inputs that callers may give, in the order of parameters, which plans depend on.
 
-    >>> from otus.ir import Graph, build, make_type
-    >>> def product(left: str, right: str, size: str) -> Graph:
-    ...     operands = [build.tensor(name, make_type((size, size))) for name in (left, right)]
-    ...     return Graph.of([build.einsum("ij,jk->ik", *operands)])
-    >>> first, second = product("A", "B", "n"), product("U", "V", "m")
-    >>> canonicalise(first, first.inputs).text == canonicalise(second, second.inputs).text
+    >>> import otus
+    >>> def text(names: str, size: str) -> str:
+    ...     left, right = (otus.tensor(name, (size, size)) for name in names)
+    ...     graph = otus.ir.Graph.of([(left @ right).node])
+    ...     return canonicalise(graph, graph.inputs).text
+    >>> text("AB", "n") == text("UV", "m")
     True
+    >>> text("AB", "n") == text("AA", "n")
+    False
     """
     writer = _Writer()
     order = graph.nodes()
@@ -73,7 +76,7 @@ class _Writer:
             return f"input {self.type(op.type)}"
         if isinstance(op, Blockwise):
             raise _UnknownValueError("a loop names its own dim")
-        parameters = ";".join([self.value(getattr(op, name)) for name in _field_names(type(op))])
+        parameters = ";".join([self.value(getattr(op, name)) for name in field_names(op)])
         return f"{op.name} {parameters} {[numbers[operand] for operand in node.operands]}"
 
     def value(self, value: Any) -> str:
@@ -113,23 +116,6 @@ def _bytes_text(value: bytes) -> str:
     return repr(value) if len(value) <= _LISTED_BYTES else f"{len(value)}:{hashlib.sha256(value).hexdigest()}"
 
 
-_WRITERS: dict[type, Callable[[_Writer, Any], str]] = {
-    bool: lambda writer, value: repr(value),
-    int: lambda writer, value: repr(value),
-    float: lambda writer, value: repr(value),
-    complex: lambda writer, value: repr(value),
-    str: lambda writer, value: repr(value),
-    type(None): lambda writer, value: repr(value),
-    bytes: lambda writer, value: _bytes_text(value),
-    tuple: _Writer.tuple,
-    DType: lambda writer, value: value.value,
-    Dim: _Writer.dim,
-    TensorType: _Writer.type,
-    Facts: lambda writer, value: _facts_text(value),
-    Format: lambda writer, value: _format_text(value),
-}
-
-
 @lru_cache(maxsize=1024)
 def _facts_text(facts: Facts) -> str:
     return repr(facts.items())
@@ -145,6 +131,18 @@ def _scalar_text(scalar: Scalar) -> str:
     return repr(scalar_text(scalar))
 
 
-@lru_cache(maxsize=256)
-def _field_names(operation: type[Operation]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(operation))
+_WRITERS: dict[type, Callable[[_Writer, Any], str]] = {
+    bool: lambda writer, value: repr(value),
+    int: lambda writer, value: repr(value),
+    float: lambda writer, value: repr(value),
+    complex: lambda writer, value: repr(value),
+    str: lambda writer, value: repr(value),
+    type(None): lambda writer, value: repr(value),
+    bytes: lambda writer, value: _bytes_text(value),
+    tuple: _Writer.tuple,
+    DType: lambda writer, value: value.value,
+    Dim: _Writer.dim,
+    TensorType: _Writer.type,
+    Facts: lambda writer, value: _facts_text(value),
+    Format: lambda writer, value: _format_text(value),
+}

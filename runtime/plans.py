@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 from ..ir import Node
 from ..passes import PASSES, Pass, Pipeline
@@ -136,12 +135,11 @@ def _may_keep(request: Request, current: Settings) -> bool:
 def _is_its_text(pipeline: Pipeline) -> bool:
     """Whether the pipeline's text says all about it: passes of Otus without hidden options."""
     return all(
-        PASSES.get(each.name) is type(each) and not any(getattr(each, name) for name in _hidden_options(type(each)))
+        PASSES.get(each.name) is type(each) and not any(getattr(each, name) for name in _hidden_options(each))
         for each in pipeline.passes
     )
 
 
-@lru_cache(maxsize=64)
-def _hidden_options(kind: type[Pass]) -> tuple[str, ...]:
+def _hidden_options(each: Pass) -> list[str]:
     """The fields of a pass that its text leaves out, such as the sizes of a call."""
-    return tuple(field.name for field in fields(kind) if not (field.init and field.repr))
+    return [field.name for field in fields(each) if not (field.init and field.repr)]
