@@ -92,6 +92,11 @@ class Timing:
         return statistics.median(self.samples)
 
     @property
+    def least(self) -> float:
+        """What other work on the machine disturbed least."""
+        return min(self.samples)
+
+    @property
     def spread(self) -> float:
         """Half of the distance between the quartiles, relative to the median."""
         if len(self.samples) < 2:
@@ -114,12 +119,15 @@ class Outcome:
         libraries = [x for x in self.timings if x != "Otus" and x not in self.by_hand]
         return min(libraries, key=lambda x: self.timings[x].median, default=None)
 
-    def ratio(self, goal: Goal) -> float | None:
-        """Peer's time over Otus's (seconds more than the peer for a goal with ``extra``), None if not measured."""
+    def ratio(self, goal: Goal, least: bool = False) -> float | None:
+        """Peer's time over Otus's (seconds more than the peer for a goal with ``extra``), None if not measured.
+
+        Of medians, by which goals are judged; or of each contender's least time.
+        """
         peer = goal.against or self.best_peer()
         if peer not in self.timings or "Otus" not in self.timings:
             return None
-        ours, theirs = self.timings["Otus"].median, self.timings[peer].median
+        ours, theirs = (x.least if least else x.median for x in (self.timings["Otus"], self.timings[peer]))
         return theirs / ours if goal.extra is None else ours - theirs
 
     def met(self, goal: Goal) -> bool | None:
