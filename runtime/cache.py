@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -192,6 +191,8 @@ def _entry(key: str, plan: StoredPlan) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all; raises ``OSError`` where it cannot."""
+    import tempfile  # here, since most processes only read
+
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem[:16], suffix=".part")
     try:

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..codegen import Emitted
+if TYPE_CHECKING:
+    from ..codegen import Emitted
 
 _numbers = itertools.count(1)
 _living: Counter[str] = Counter()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..codegen import Emitted, Statement
 from ..ir import Graph, Node, OtusError, ShapeError
 from ..ir.printer import line, node_names
 from ..ir.specialise import UnfitSizeError
+
+if TYPE_CHECKING:
+    from ..codegen import Emitted, Statement
 
 _SHORT_TEXT = 60  # characters of a user's text that a message quotes
 

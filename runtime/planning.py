@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..codegen import Emitted, emit_numpy
 from ..ir import Graph, Node, UnsupportedError, formula, specialise
 from ..ir.operations import Input
 from ..ir.program import Program
@@ -18,7 +17,9 @@ from .binding import bind_sizes
 from .executable import Executable
 from .failures import unfit
 from .memory import keeping
-from .reference import evaluate
+
+if TYPE_CHECKING:
+    from ..codegen import Emitted
 
 _KEPT_PLANS = 256
 _READABLE_NODES = 40
@@ -128,6 +129,8 @@ class Planner:
         return lines if len(self._staged.outputs) == 1 or not any(x.startswith("t0") for x in lines) else []
 
     def _numpy(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
+        from ..codegen import emit_numpy
+
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         known = self._by_program.get(program)
         if known is not None:
@@ -139,6 +142,8 @@ class Planner:
         return plan
 
     def _reference(self, graph: Graph, report: Report) -> Plan:
+        from .reference import evaluate
+
         nodes = self._inputs or tuple(graph.inputs)
         names = tuple(input_label(node) for node in nodes)
 

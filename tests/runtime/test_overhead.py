@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_compiling_and_calling_load_no_symbolic_or_graph_library() -> None:
         "otus.compile(m)(A=numpy.ones((2, 3)), x=numpy.ones(3))"
     )
     assert not {"scipy", "sympy", "networkx", "rich", "typer", "jinja2", "torch", "jax"} & loaded
+
+
+def test_a_program_from_the_cache_loads_no_emitter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTUS_CACHE_DIR", str(tmp_path))
+    program = (
+        "import otus\nfrom otus.runtime import plans\nplans.versions = lambda: 'these'\n"
+        "f = otus.compile(otus.exp(otus.tensor('x', (3,))))\nf([0.0, 0.0, 0.0])\nf.source"
+    )
+    first, second = loaded_after(program), loaded_after(program)
+    assert {"otus.codegen", "tempfile"} <= first
+    assert not {"otus.codegen", "otus.runtime.reference", "tempfile"} & second
 
 
 @pytest.fixture
