@@ -38,6 +38,10 @@ class VerificationError(OtusError):
     """A graph or program breaks its own rules: a bug in a pass, never the user's mistake."""
 
 
+class MemoryLimitError(OtusError):
+    """No plan keeps the memory limit."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string.
 

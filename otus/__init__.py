@@ -147,8 +147,8 @@ from .ir import (
     ShapeError,
     UnsupportedError,
 )
+from .ir.errors import MemoryLimitError
 from .optimisation import cost, dump, formula, optimize, parse_ir, pipeline, simplify, to_networkx
-from .runtime.memory import MemoryLimitError
 from .transforms import function, grad, hessian, hvp, jacobian, jtjvp, jvp, vjp
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,12 @@ from . import ir
 from .frontend import Expression, derivatives
 from .ir import Graph, Node, OtusError
 from .ir.operations import Input
-from .passes import DEFAULT_PIPELINE, Checker, parse_pipeline
-from .passes.manager import Application
 from .runtime.random_data import choose_sizes, random_inputs
 from .runtime.settings import settings
+
+if TYPE_CHECKING:
+    from .passes import Checker
+    from .passes.manager import Application
 
 Array = npt.NDArray[Any]
 
@@ -146,6 +148,8 @@ class _Check:
 
     def report(self, sizes: Mapping[str, int]) -> CheckReport:
         """Everything that is compared."""
+        from .passes import DEFAULT_PIPELINE
+
         gradients = derivatives.grad(self.loss, self.points)
         products = derivatives.hvp(self.loss, self.points, self.first)
         wanted = [self.loss, *gradients, *products]
@@ -159,6 +163,7 @@ class _Check:
         return CheckReport(tuple(found), sizes, self.seed)
 
     def _values(self, outputs: Sequence[Expression], pipeline: str) -> list[Array]:
+        from .passes import parse_pipeline
         from .runtime.reference import evaluate
 
         graph = parse_pipeline(pipeline).run(Graph.of([x.node for x in outputs]))[0]
@@ -166,6 +171,7 @@ class _Check:
 
     def _function(self, outputs: Sequence[Expression]) -> Callable[[Mapping[str, Array]], list[Array]]:
         """The outputs, expanded once, as a function of changed inputs."""
+        from .passes import parse_pipeline
         from .runtime.reference import evaluate
 
         graph = parse_pipeline("expand").run(Graph.of([x.node for x in outputs]))[0]
@@ -201,6 +207,8 @@ class _Check:
 
     def _identities(self) -> list[Comparison]:
         """The products are adjoint, and the Hessian symmetric."""
+        from .passes import DEFAULT_PIPELINE
+
         pushed = derivatives.jvp(self.expr, self.points, self.first)
         pulled = derivatives.vjp(self.expr, self.points, self.weights)
         first = derivatives.hvp(self.loss, self.points, self.first)

@@ -15,10 +15,10 @@ from .ir import Graph, NamingError, Node, OtusError, specialise
 from .ir.operations import Input
 from .ir.specialise import UnfitSizeError
 from .optimisation import graph_of, is_leaf
-from .passes import DEFAULT_PIPELINE, Pipeline, parse_pipeline
 from .structures import composites, flatten, rebuilder
 
 if TYPE_CHECKING:
+    from .passes import Pipeline
     from .runtime.compiled import CompiledFunction
 
 
@@ -67,6 +67,7 @@ def compile(
     >>> f(A=numpy.eye(2), x=numpy.array([1.0, 2.0]))["y"]
     array([1., 2.])
     """
+    from .passes import DEFAULT_PIPELINE
     from .runtime.compiled import CompiledFunction, Request, only, require_backend
 
     require_backend(backend)
@@ -97,6 +98,8 @@ def compile(
 
 @lru_cache(maxsize=64)
 def _read_pipeline(text: str) -> Pipeline:
+    from .passes import parse_pipeline
+
     return parse_pipeline(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .frontend import Expression
 from .frontend.creation import tensor
@@ -15,8 +15,10 @@ from .ir import DType, Node, OtusError, ShapeError, Size, build, dim, inputs_of,
 from .ir.dims import substitute, symbols
 from .ir.types import shape_text
 from .optimisation import simplify
-from .passes.structure.operators import Operator, stored_form
-from .passes.structure.terms import Structure, contract_terms, core_of, structure_of
+
+if TYPE_CHECKING:
+    from .passes.structure.operators import Operator
+    from .passes.structure.terms import Structure
 
 
 class Compressed:
@@ -35,6 +37,8 @@ class Compressed:
     """
 
     def __init__(self, structure: Structure, inputs: Sequence[Node] = ()) -> None:
+        from .passes.structure.operators import stored_form
+
         self._structure = stored_form(structure)
         self._inputs = tuple(inputs)
 
@@ -51,11 +55,15 @@ class Compressed:
     @property
     def core(self) -> Expression:
         """The stored entries, over :attr:`core_axes`."""
+        from .passes.structure.terms import core_of
+
         return simplify(Expression.of(core_of(self._structure)[0]))
 
     @property
     def core_axes(self) -> tuple[int, ...]:
         """The axes of the dense tensor that the core runs along, in order."""
+        from .passes.structure.terms import core_of
+
         return core_of(self._structure)[1]
 
     @property
@@ -65,10 +73,14 @@ class Compressed:
 
     @cached_property
     def _operator(self) -> Operator:
+        from .passes.structure.operators import Operator
+
         return Operator(self._structure)
 
     def to_dense(self) -> Expression:
         """The whole tensor."""
+        from .passes.structure.terms import contract_terms
+
         return self._simplified(contract_terms(self._structure, range(len(self.shape))))
 
     def matvec(self, v: TensorLike) -> Expression:
@@ -218,6 +230,8 @@ def compress(expr: Expression) -> Compressed:
     >>> otus.compress(otus.hessian(loss, U))
     <compressed (128, 5, 128, 5): deltas ((0, 2),), stored f64(5, 5)>
     """
+    from .passes.structure.terms import structure_of
+
     if not isinstance(expr, Expression):
         raise OtusError(f"compress takes one expression, not {expr!r}; compress the blocks one by one")
     inputs = [*inputs_of([expr.node]), *remembered_inputs([expr.node])]

@@ -10,11 +10,12 @@ from .frontend import Expression
 from .frontend.origins import remember_inputs, remembered_inputs
 from .ir import Cost, Graph, Node, OtusError
 from .ir.specialise import free_symbols
-from .passes import DEFAULT_PIPELINE, SIMPLIFY_PIPELINE, Report, innermost_requests, parse_pipeline
 from .structures import flatten, paths, rebuild
 
 if TYPE_CHECKING:
     import networkx
+
+    from .passes import Report
 
 Structure = TypeVar("Structure")
 
@@ -72,6 +73,7 @@ def run_pipeline(
 ) -> tuple[Structure, Report]:
     """The rewritten expressions in the structure they came in, and what each pass did."""
     from .checking import value_checker
+    from .passes import parse_pipeline
     from .runtime.memory import keeping
 
     graph = graph_of(outputs, dims)
@@ -90,6 +92,8 @@ def simplify(outputs: Structure) -> Structure:
     >>> otus.simplify(otus.hessian(x @ H @ x, x)) is H + H.T
     True
     """
+    from .passes import SIMPLIFY_PIPELINE
+
     return run_pipeline(outputs, SIMPLIFY_PIPELINE)[0]
 
 
@@ -106,6 +110,7 @@ def optimize(
     blocks until that holds.  Raises ``MemoryLimitError`` naming the tensor that is in the way, its size,
     and the least limit that would do, where nothing fits; ``NamingError`` for a limit without sizes.
     """
+    from .passes import DEFAULT_PIPELINE
     from .runtime.memory import require_sizes
 
     result = run_pipeline(outputs, pipeline or DEFAULT_PIPELINE, dims, memory_limit=memory_limit)[0]
@@ -127,6 +132,8 @@ def cost(outputs: Any) -> Cost:
     >>> otus.cost(A @ B)(i=10, j=20, k=30).flops
     12000
     """
+    from .passes import innermost_requests
+
     graph = graph_of(outputs)
     dims = free_symbols(graph.outputs)
     if innermost_requests(graph):
@@ -176,6 +183,8 @@ def formula(expr: Expression, latex: bool = False, name: str = "out") -> str:
     >>> print(otus.formula(H, name="H"))
     H[i,r,i',r'] = 2 δ[i,i'] B[j,r] B[j,r']
     """
+    from .passes import innermost_requests
+
     if not isinstance(expr, Expression):
         raise OtusError(f"formula takes one expression, not {expr!r}")
     node = expr.node
@@ -191,4 +200,6 @@ def to_networkx(outputs: Any) -> networkx.DiGraph[Any]:
 
 def pipeline() -> str:
     """The default pipeline as text; passes take options in braces, as in ``contract{optimizer=greedy}``."""
+    from .passes import DEFAULT_PIPELINE
+
     return DEFAULT_PIPELINE

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 from ...ir import OtusError
+from ...ir.errors import MemoryLimitError
+
+__all__ = ["MemoryLimitError", "parse_bytes"]
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
           "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
 _LIMIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z")
-
-
-class MemoryLimitError(OtusError):
-    """No plan keeps the memory limit."""
 
 
 def parse_bytes(limit: int | str) -> int:

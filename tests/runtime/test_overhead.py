@@ -27,7 +27,15 @@ HEAVY = (
     "jax",
     "triton",
 )
-ONLY_WHEN_COMPILING = ("otus.codegen", "otus.runtime.compiled", "otus.runtime.cache", "otus.cli", "tempfile")
+ONLY_WHEN_COMPILING = (
+    "otus.passes",
+    "otus.autodiff",
+    "otus.codegen",
+    "otus.runtime.compiled",
+    "otus.runtime.cache",
+    "otus.cli",
+    "tempfile",
+)
 
 
 def loaded_after(statements: str) -> set[str]:
