@@ -110,6 +110,8 @@ def torch_call(problem: Problem, kind: str, compiled: bool = False) -> Call:
     def value(*given: Any) -> Any:
         return problem.function(names, {**rest, **dict(zip(problem.wrt, given, strict=True))})
 
+    if compiled:
+        torch._dynamo.reset()  # after eight functions of one code object it would stop compiling
     function = torch.compile(value, dynamic=False) if compiled else value
     if kind == "grad":
         leaves = [x.requires_grad_() for x in points]
