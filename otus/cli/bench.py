@@ -12,11 +12,11 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from .. import compilation
 from ..checking import relative_error
 from ..frontend.language import Module
 from ..ir import OtusError, cost
 from ..runtime.compiled import CompiledFunction
+from .compile import compile_module
 from .console import note, progress, show, write, write_json
 from .inputs import read_inputs
 from .options import AsJson, Pipeline, ProgramFile, Sizes, read_pairs, read_sizes
@@ -78,19 +78,15 @@ def bench(
     check_sizes(module, sizes)
     with progress(f"compiling {file}"), np.errstate(all="ignore"):
         start = time.perf_counter()
-        function = _compile(module, sizes, "numpy", pipeline)
+        function = compile_module(module, "numpy", sizes, pipeline)
         planning = time.perf_counter() - start
-        plain = _compile(module, sizes, "numpy", UNOPTIMISED)
+        plain = compile_module(module, "numpy", sizes, UNOPTIMISED)
     needed = dict.fromkeys((*function.inputs, *plain.inputs))
     made = {name: f"random:{seed}" for seed, name in enumerate(needed) if name not in sources}
     inputs = read_inputs(module, {**made, **sources}, sizes, list(needed))
     with progress(f"timing {file}"), np.errstate(all="ignore"):
         found = _contend(module, function, planning, plain, inputs.arrays, inputs.sizes, sizes, repetitions)
     _report(str(file), found, inputs.sizes, as_json)
-
-
-def _compile(module: Module, sizes: Mapping[str, int], backend: str, pipeline: str | None) -> CompiledFunction:
-    return compilation.compile(module, backend=backend, dims=sized_outputs(module, dict(sizes)), pipeline=pipeline)
 
 
 def _contend(
@@ -107,7 +103,7 @@ def _contend(
     functions = {_COMPILED: function, _PLAIN: plain}
     skipped = []
     if _flops(module, bound) <= _REFERENCE_FLOPS:
-        functions[_REFERENCE] = _compile(module, sizes, "reference", None)
+        functions[_REFERENCE] = compile_module(module, "reference", dict(sizes), None)
     else:
         skipped.append(Contender(_REFERENCE, 0.0, reason=f"left out: more than {_REFERENCE_FLOPS:.0e} operations"))
     calls = {name: _call(each, arrays) for name, each in functions.items()}

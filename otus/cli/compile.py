@@ -15,7 +15,7 @@ from ..runtime.compiled import CompiledFunction
 from .console import progress, write, write_json
 from .failures import version
 from .options import AsJson, Backend, Pipeline, ProgramFile, Sizes, read_sizes
-from .program import check_sizes, load_program, sized_outputs
+from .program import check_expands, check_sizes, load_program, sized_outputs
 
 MARK = "emitted by Otus"
 _HEAD = 2000  # characters of a file in which the mark stands
@@ -72,7 +72,11 @@ def compile(
 def compile_module(
     module: Module, backend: str, sizes: dict[str, int], pipeline: str | None, name: str = "kernel"
 ) -> CompiledFunction:
-    """The compiled outputs of a program; the emitted module says which file it comes from."""
+    """The compiled outputs of a program; the emitted module says which file it comes from.
+
+    Raises ``OtusError`` where the pipeline would leave derivatives as requests.
+    """
+    check_expands(module, pipeline)
     return compilation.compile(
         module,
         backend=backend,

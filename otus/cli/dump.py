@@ -18,7 +18,7 @@ from .compile import compile_module
 from .console import write, write_json
 from .options import Pipeline as PipelineText
 from .options import ProgramFile, Sizes, one_of, read_sizes
-from .program import check_expands, check_sizes, graph_of, load_program
+from .program import check_sizes, graph_of, load_program
 
 
 class Stage(StrEnum):
@@ -107,7 +107,6 @@ def _graph(module: Module, sizes: dict[str, int], passes: Pipeline, stage: Stage
 def _write_all(module: Module, sizes: dict[str, int], pipeline: str | None, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OtusError(f"{folder} is a file; give a folder to write the stages to")
-    check_expands(module, pipeline)
     plan = compile_module(module, "numpy", sizes, pipeline).plan_for()
     for path in write_stages(plan, folder):
         write(str(path))
@@ -118,7 +117,6 @@ def _show_compiled(module: Module, sizes: dict[str, int], pipeline: str | None, 
         raise UnsupportedError(
             f"--stage {stage.value} is no graph, so it has no {form.value}; use --format text or json"
         )
-    check_expands(module, pipeline)
     function = compile_module(module, "numpy", sizes, pipeline)
     text = function.source if stage is Stage.source else program_text(function.program)
     if form is Format.json:

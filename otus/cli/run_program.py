@@ -9,14 +9,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from .. import compilation
-from ..frontend.language import Module
-from ..runtime.compiled import CompiledFunction
 from . import results
+from .compile import compile_module
 from .console import progress, write, write_json
 from .inputs import read_inputs
 from .options import AsJson, Backend, Pipeline, ProgramFile, Sizes, read_pairs, read_sizes
-from .program import check_sizes, load_program, sized_outputs
+from .program import check_sizes, load_program
 
 Sources = Annotated[
     list[str] | None,
@@ -62,7 +60,7 @@ def run(
     if out is not None:
         results.check_target(out, list(module.outputs))
     with progress(f"compiling {file}"):
-        function = _compile(module, backend, sizes, pipeline)
+        function = compile_module(module, backend, sizes, pipeline)
     inputs = read_inputs(module, sources, sizes, function.inputs)
     start = time.perf_counter()
     with progress(f"running {file}"), np.errstate(all="ignore"):
@@ -74,10 +72,6 @@ def run(
         write_json(_report(file, backend, inputs.sizes, seconds, outputs, out))
     else:
         write(f"saved {', '.join(outputs)} to {out}" if out is not None else results.summarise(outputs))
-
-
-def _compile(module: Module, backend: str, sizes: dict[str, int], pipeline: str | None) -> CompiledFunction:
-    return compilation.compile(module, backend=backend, dims=sized_outputs(module, sizes), pipeline=pipeline)
 
 
 def _report(
