@@ -36,8 +36,8 @@ VARIANTS: dict[str, Tensors] = {
 
 def _declared_rules() -> Iterator[Rule]:
     """Every rule of every module of the optimiser."""
-    for module in pkgutil.iter_modules(otus.passes.__path__):
-        for value in vars(importlib.import_module(f"otus.passes.{module.name}")).values():
+    for module in pkgutil.walk_packages(otus.passes.__path__, "otus.passes."):
+        for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, Rule):
                 yield value
 
