@@ -65,13 +65,13 @@ def measure(arguments: argparse.Namespace) -> int:
             wrong += [f"{row.name}: {name}: {outcome.reasons[name]}" for name in outcome.wrong]
             records.append({"suite": suite, **record(outcome)})
             print(line(outcome), flush=True)
-    seconds = time.perf_counter() - start
+            if arguments.json is not None:  # after every row, so that a run that is cut short leaves its figures
+                report = {"machine": machine, "threads": cores(), "repetitions": arguments.repetitions}
+                report |= {"seconds": time.perf_counter() - start, "load_after": list(os.getloadavg()), "rows": records}
+                arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if not arguments.list:
+        seconds = time.perf_counter() - start
         print(f"\n{len(records)} rows in {seconds:.0f} s; load average at the end {os.getloadavg()[0]:.1f}")
-    if arguments.json is not None:
-        report = {"machine": machine, "threads": cores(), "repetitions": arguments.repetitions}
-        report |= {"seconds": seconds, "load_after": list(os.getloadavg()), "rows": records}
-        arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for each in wrong:
         print(f"answers differ: {each}", file=sys.stderr)
     return 1 if wrong else 0
