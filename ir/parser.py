@@ -6,7 +6,7 @@ import ast
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -80,7 +80,7 @@ def _parse_line(text: str, nodes: dict[str, Node], body: tuple[Node, ...] | None
     if body is not None:
         parameters["body"] = body
     op = _build_operation(match["op"], declared, strings, parameters)
-    node = make(op, *operands)
+    node = _make(op, operands)
     if node.type.plain() != declared:
         raise ParseError(f"%{match['name']} is declared {declared}, but its operation gives {node.type}")
     return match["name"], node
@@ -154,6 +154,14 @@ def _build_operation(name: str, declared: TensorType, strings: list[str], parame
         return OPERATIONS[name](**parameters)
     except (TypeError, KeyError, IndexError, ValueError) as error:
         raise ParseError(f"wrong parameters for {name}: {error}") from None
+
+
+def _make(op: Operation, operands: Sequence[Node]) -> Node:
+    """The node; parameters of another kind than the operation takes show where it infers its type."""
+    try:
+        return make(op, *operands)
+    except (TypeError, ValueError) as error:
+        raise ParseError(f"wrong parameters for {op.name}: {error}") from None
 
 
 def _input(declared: TensorType, strings: list[str], parameters: dict[str, Any]) -> Operation:
