@@ -220,3 +220,35 @@ def test_an_index_on_three_tensors() -> None:
     tensors = [otus.tensor(name, (size, size)) for name in "IJKL"]
     nodes = optimised(otus.einsum("ij,jk,kl,jk->il", *tensors))
     assert largest_intermediate(nodes) <= size**2
+
+
+def transformer(blocks: int, tokens: int, width: int, heads: int) -> list[otus.Expression]:
+    """The loss of a sequence of transformer blocks, and its gradient in every weight."""
+    state = otus.tensor("x", (tokens, width))
+    weights: list[otus.Expression] = []
+    for block in range(blocks):
+        split = (width, heads, width // heads)
+        query, key, value = (otus.tensor(f"{name}{block}", split) for name in "qkv")
+        out = otus.tensor(f"o{block}", (heads, width // heads, width))
+        up, down = otus.tensor(f"u{block}", (width, 2 * width)), otus.tensor(f"d{block}", (2 * width, width))
+        weights += [query, key, value, out, up, down]
+        q, k, v = (otus.einsum("nd,dhe->hne", state, x) for x in (query, key, value))
+        scores = otus.softmax(otus.einsum("hne,hme->hnm", q, k) / (width // heads) ** 0.5, axis=-1)
+        state = state + otus.einsum("hnm,hme,hed->nd", scores, v, out)
+        centred = state - state.mean(axis=-1, keepdims=True)
+        normal = centred / otus.sqrt(otus.var(state, axis=-1, keepdims=True) + 1e-5)
+        state = state + otus.gelu(normal @ up) @ down
+    loss = (state * state).sum()
+    return [loss, *otus.grad(loss, weights)]
+
+
+def test_gradients_of_twelve_transformer_blocks() -> None:
+    """Nothing larger than the largest activation of one head times the heads; work grows with the blocks."""
+    tokens, width, heads = 32, 64, 4
+    nodes = optimised(transformer(12, tokens, width, heads))
+    assert largest_intermediate(nodes) <= tokens * max(width, tokens) * heads
+    few, some = (
+        flops(optimised(transformer(3, tokens, width, heads))),
+        flops(optimised(transformer(6, tokens, width, heads))),
+    )
+    assert flops(nodes) - some <= 2.01 * (some - few)
