@@ -16,7 +16,7 @@ import opt_einsum
 import pytest
 
 from otus.ir import OtusError
-from otus.passes import contraction_path
+from otus.passes.contraction import path as contraction_path
 from otus.passes.contraction.exact import cheapest_merges
 from otus.passes.contraction.measure import MEASURES
 from otus.passes.contraction.network import Network, merges_of, path_of
