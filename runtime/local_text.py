@@ -16,12 +16,11 @@ def local_text(before: Node, after: Node) -> tuple[str, str]:
     The names of those inputs are ``t0``, ``t1``, …, but for tensors of the user's, which keep theirs.
 
     >>> from otus.ir import make_type
-    >>> x = build.input_node("x", make_type(("n",)))
-    >>> y = build.apply("exp", build.apply("sin", x))
-    >>> print(local_text(build.apply("neg", y), y)[0].replace(" ", "·"), end="")
-    %t0:·f64[n]·=·input·"t0"
-    %0:·f64[n]·=·map·"-a"·"i->i"·%t0
-    return·%0
+    >>> x = build.apply("exp", build.apply("sin", build.input_node("x", make_type(("n",)))))
+    >>> print(local_text(build.apply("neg", x), build.apply("abs", x))[0], end="")
+    %t0: f64[n] = input "t0"
+    %0: f64[n] = map "neg(a)" "n->n" %t0
+    return %0
     """
     shared = (set(topological([before])) & set(topological([after]))) - {before, after}
     cut = _cut(before, after, shared)
