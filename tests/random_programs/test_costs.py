@@ -40,7 +40,6 @@ DEARER = {
     # A product with an inverse is solved instead, from its wider side: the solve is dearer, and more exact.
     "program 1 gradient": 1.08,
     # A scalar meets the larger of two tensors, or a vector twice where it could have met another scalar first.
-    "program 144 values": 1.01,
     "network 253": 1.03,
     "network 277": 1.03,
     "network 459": 1.02,
