@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..ir import Graph, Node, Size
-from ..ir.dims import evaluate, symbols
+from ..ir import Graph, Node
 from ..ir.operations import Einsum
 from ..ir.traverse import rebuild
 from .contraction.einsum_parts import is_pairwise
 from .contraction.plan import plan_graph, product_of_deltas
 from .manager import Pass
+from .planned_sizes import UNKNOWN_SIZE, planned_size
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ContractionOrder(Pass):
 
     name: ClassVar[str] = "contract"
     optimizer: str = "auto"
-    size: int = 64
+    size: int = UNKNOWN_SIZE
     memory: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
@@ -75,10 +75,3 @@ def _deltas_merged(node: Node, operands: Sequence[Node]) -> Node:
     """Products of deltas and scalars as one delta or an embedding, so that plans know them for what they are."""
     node = rebuild(node, operands)
     return product_of_deltas(node) if isinstance(node.op, Einsum) else node
-
-
-def planned_size(size: Size, sizes: Mapping[str, int], default: int) -> int:
-    """The integer to plan for: ``size`` under ``sizes``, unknown symbols being ``default``."""
-    if isinstance(size, int):
-        return size
-    return max(evaluate(size, {name: sizes.get(name, default) for name in symbols(size)}), 0)

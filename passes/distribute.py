@@ -13,9 +13,9 @@ from ..ir import Graph, Node, Size, build
 from ..ir.operations import Einsum, LinearCombination
 from ..ir.traverse import rebuild
 from .algebra.einsum_rules import merged
-from .contract import planned_size
 from .contraction.plan import planned_flops
 from .manager import Pass
+from .planned_sizes import UNKNOWN_SIZE, planned_size
 from .simplify import Simplify
 
 # Sums of more terms, and with more readers, are left as they are.
@@ -44,7 +44,7 @@ class Distribute(Pass):
     """
 
     name: ClassVar[str] = "distribute"
-    size: int = 64
+    size: int = UNKNOWN_SIZE
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:

@@ -11,12 +11,12 @@ from ..ir.kernels import BlockLoop, Copy, DiagonalEmbedding, Direct, Factorisati
 from ..ir.printer import line, node_names
 from ..ir.program import Buffer, DimBinding, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
-from .contract import ContractionOrder, planned_size
+from .contract import ContractionOrder
 from .contraction.einsum_parts import is_embedding, is_pairwise, tied_labels
 from .contraction.layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
+from .planned_sizes import planned_size
 
-_DEFAULT_SIZE = 64
 _FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)
 _RESULTS = {"eigenvalues": 0, "eigenvectors": 1, "q": 0, "r": 1, "u": 0, "s": 1, "vh": 2, "sign": 0, "logabsdet": 1}
 
@@ -247,7 +247,7 @@ class _Lowering:
             layout = self.buffers[self.of[operand]].layout
             operands.append(Operand(labels, tuple(labels[axis] for axis in layout)))
             found.update(zip(labels, operand.type.shape, strict=True))
-        return operands, {label: planned_size(size, self.sizes, _DEFAULT_SIZE) for label, size in found.items()}
+        return operands, {label: planned_size(size, self.sizes) for label, size in found.items()}
 
     def _elementwise(self, node: Node) -> None:
         assert isinstance(node.op, (ops.LinearCombination, ops.Map))

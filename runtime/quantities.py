@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir import Size
 from ..ir.dims import evaluate, symbols, to_sympy
+from ..passes.planned_sizes import UNKNOWN_SIZE
 
 if TYPE_CHECKING:
     import sympy
@@ -16,7 +17,6 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
 _PLAIN = 10_000  # counts below this are written out
 _KEPT = 3  # leading terms that are shown
-_UNKNOWN = 64  # stands for a dim of unknown size, where terms are ordered
 _TWOFOLD = 2.0  # from here on a saving is a factor, below it is a percentage
 
 
@@ -33,7 +33,7 @@ def leading_terms(size: Size, sizes: Mapping[str, int] | None = None) -> str:
     '8·i + 24·n'
     """
     terms, omitted = _leading(_unrounded(size))
-    known = dict.fromkeys(symbols(size), _UNKNOWN) | dict(sizes or {})
+    known = dict.fromkeys(symbols(size), UNKNOWN_SIZE) | dict(sizes or {})
     terms.sort(key=lambda term: (-abs(value := _value(term, known)), value < 0, str(term)))
     text = " + ".join(map(_term_text, terms[:_KEPT])).replace("+ -", "- ")
     return text + (" + …" if omitted or len(terms) > _KEPT else "")

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from ...ir import Node, build, make
 from ...ir.dims import product
 from ...ir.operations import Delta, Einsum, Inverse, Solve
+from ..planned_sizes import UNKNOWN_SIZE
 from ..rewrite import Context, Rule, Status, rule
 
 Labels = tuple[int, ...]
-
-_UNKNOWN_SIZE = 64
 
 
 @rule(Inverse, Solve, status=Status.REASSOCIATES)
@@ -83,7 +82,7 @@ def _column_count(node: Node, labels: Labels) -> int:
     sizes = {x: n for names, y in zip(node.op.inputs, node.operands, strict=True)
              for x, n in zip(names, y.type.shape, strict=True)}  # fmt: skip
     known = [sizes[x] for x in labels]
-    return math.prod(size if isinstance(size, int) else _UNKNOWN_SIZE for size in known)
+    return math.prod(size if isinstance(size, int) else UNKNOWN_SIZE for size in known)
 
 
 def _solved(node: Node, position: int, axis: int, side: Sequence[int]) -> Node | None:

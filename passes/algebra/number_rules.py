@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from ...ir import Node, build
 from ...ir.operations import Delta, Einsum, LinearCombination
 from ...ir.scalar import Number
+from ..planned_sizes import UNKNOWN_SIZE
 from ..rewrite import Context, Rule, Status, rule
-
-# The size to compare with where one is not known.
-_UNKNOWN_SIZE = 64
 
 
 @rule(LinearCombination, status=Status.REASSOCIATES)
@@ -58,7 +56,7 @@ def _scaled(number: Number, node: Node, context: Context) -> Node:
 
 
 def _volume(node: Node) -> int:
-    return math.prod(max(size, 1) if isinstance(size, int) else _UNKNOWN_SIZE for size in node.type.shape)
+    return math.prod(max(size, 1) if isinstance(size, int) else UNKNOWN_SIZE for size in node.type.shape)
 
 
 NUMBER_RULES: tuple[Rule, ...] = (common_coefficient, scaled_product)
