@@ -138,6 +138,8 @@ def _checked(step: Pass, graph: Graph, check: Checker) -> tuple[Graph, Counter[s
             after, fired = step.run_counting(graph)
             verify(after)
         except Exception:
+            # A rule that fired before may be the reason, whatever the error is, and then that rule is to be named.
+            # Where every firing was right, the check returns and the error itself goes on.
             check(Application(step, graph, graph, tuple(firings)))
             raise
     check(Application(step, graph, after, tuple(firings)))

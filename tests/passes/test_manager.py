@@ -153,6 +153,14 @@ def test_a_check_sees_every_pass_and_may_stop() -> None:
     assert seen == [("count", True), ("break", False)]
 
 
+def test_the_error_of_a_pass_goes_on_after_its_firings_were_judged() -> None:
+    graph = Graph.of([otus.exp(x).node])
+    judged: list[str] = []
+    with pytest.raises(VerificationError, match="map is typed"):
+        Pipeline((Forge(),)).run(graph, check=lambda application: judged.append(application.step.name))
+    assert judged == [Forge.name]
+
+
 def test_values_are_checked_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTUS_CHECK", "1")
     compiled = otus.compile(otus.grad(otus.logsumexp(x), x))
