@@ -25,11 +25,10 @@ OPTIONAL = {
     "torch": "reads .pt files; takes and returns tensors",
     "safetensors": "reads .safetensors files",
     "jax": "takes and returns arrays",
-    "tensorly": "data of the demo",
-    "scikit-learn": "peers in the benchmarks",
+    "tensorly": "data of the demo, and what it compares with",
     "matplotlib": "pictures of the demo",
     "triton": "GPU kernels, in a later version",
-    "cotengra": "contraction orders of large networks, in a later version",
+    "cotengra": "another search for contraction orders: contract{optimizer=cotengra}",
 }
 
 EXAMPLE = """\b

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from otus.cli import doctor, main
 
 Otus = Any  # the fixture of conftest.py
 
+ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("run", "compile", "dump", "check", "demo", "doctor")
 
 
@@ -153,6 +155,19 @@ def test_doctor(otus: Otus) -> None:
     assert facts["backends"]["numpy"] == "available"
     assert facts["required"]["numpy"]
     assert facts["self_test"] == doctor.self_test() == "passed"
+
+
+def test_doctor_lists_what_the_project_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert list(doctor.REQUIRED) == list(map(distribution, project["dependencies"]))
+    extras = {distribution(each) for wanted in project["optional-dependencies"].values() for each in wanted}
+    assert set(doctor.OPTIONAL) <= extras
+    assert {distribution(each) for each in project["optional-dependencies"]["examples"]} <= set(doctor.OPTIONAL)
+
+
+def distribution(requirement: str) -> str:
+    """The name of a requirement, without its versions."""
+    return re.split(r"[<>=;\s]", requirement)[0]
 
 
 def test_version(otus: Otus) -> None:
