@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .cost import human_bytes
 from .dims import Size, evaluate, product
 from .errors import VerificationError
-from .kernels import BlockLoop, Kernel
+from .kernels import BlockLoop, Contraction, Kernel
 from .node import Node
 from .types import TensorType
 
@@ -46,13 +46,21 @@ class Buffer:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One step: ``outputs`` from ``inputs``; ``node`` and ``text`` say what the graph calls it."""
+    """One step: ``outputs`` from ``inputs``; ``node`` and ``text`` say what the graph calls it.
+
+    ``prologue_of`` and ``epilogue_of`` name the result of a contraction within whose loop the step may run:
+    while the contraction reads this operand, which nothing else reads, or before it writes its result, which
+    only this step reads, or an elementwise step that is marked likewise.  An emitter whose loops are its own
+    may put it there, and then keeps until the last of the fused steps what any of them reads.
+    """
 
     kernel: Kernel
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     node: Node
     text: str
+    prologue_of: str | None = None
+    epilogue_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int]) -> int:
 
 
 def verify_program(program: Program) -> None:
-    """Check that every buffer is made once, before it is read, and that outputs own their memory.
+    """Check that every buffer is made once, before it is read, that outputs own their memory, and marks of fusion.
 
     Raises ``VerificationError`` naming the buffer.
     """
@@ -170,6 +178,7 @@ def verify_program(program: Program) -> None:
                 raise VerificationError(f"{call.kernel.name} makes buffer {name!r} twice, or it is not declared")
             ready.add(name)
     _verify_outputs(program, buffers, ready)
+    _verify_marks(program)
 
 
 def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[str]) -> None:
@@ -188,6 +197,29 @@ def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[
         raise VerificationError(f"outputs {program.outputs} share a buffer")
 
 
+def _verify_marks(program: Program) -> None:
+    """Check that between a contraction and a step marked as part of its loop there is no other reader."""
+    contractions = {call.outputs[0]: call for call in program.calls if isinstance(call.kernel, Contraction)}
+    readers: dict[str, list[KernelCall | None]] = {name: [None] for name in program.outputs}
+    for call in program.calls:
+        for name in call.inputs:
+            readers.setdefault(name, []).append(call)
+    for call in program.calls:
+        made, before, after = call.outputs[0], call.prologue_of, call.epilogue_of
+        if before is not None and (before not in contractions or readers.get(made) != [contractions[before]]):
+            raise VerificationError(f"{made!r} is no prologue of {before!r}: no contraction alone reads it")
+        if after is not None and (after not in contractions or not _follows(call, after, readers)):
+            raise VerificationError(f"{made!r} is no epilogue of {after!r}: others read what is between them")
+
+
+def _follows(call: KernelCall, result: str, readers: Mapping[str, list[KernelCall | None]]) -> bool:
+    """Whether a call alone reads a contraction's result, or what the epilogue's elementwise step makes of it."""
+    (first, *others) = readers.get(result, [None])
+    if first is None or others or first.epilogue_of != result:
+        return False
+    return first is call or readers.get(first.outputs[0]) == [call]
+
+
 def program_text(program: Program) -> str:
     """The program as text: one call a line, with the bytes it makes and the buffers it frees.
 
@@ -196,7 +228,7 @@ def program_text(program: Program) -> str:
         program loss(X: f64[i,k], A: f64[k]) -> out0
           dim i = X.shape[0]
           t0: f64[i] = contract "ij,j->i" by matrix: rows i, inner j   X, A   # 8*i bytes
-          out0: f64[] = apply map   t0   # 8 bytes, frees t0
+          out0: f64[i] = apply map   t0   # 8*i bytes, epilogue of t0, frees t0
     """
     buffers = program.buffer_map()
     parameters = ", ".join(f"{name}: {buffers[name].type}" for name in program.inputs)
@@ -218,6 +250,8 @@ def _call_text(call: KernelCall, gone: tuple[str, ...], buffers: Mapping[str, Bu
         total = total + buffers[name].bytes
     view = buffers[call.outputs[0]].base
     note = f"view of {view}" if view is not None else _bytes_text(total)
+    marks = {"prologue": call.prologue_of, "epilogue": call.epilogue_of}
+    note += "".join(f", {word} of {name}" for word, name in marks.items() if name is not None)
     freed = f", frees {', '.join(gone)}" if gone else ""
     return f"{words}   {', '.join(call.inputs)}   # {note}{freed}".replace("      #", "   #")
 

@@ -15,6 +15,7 @@ from .contract import ContractionOrder
 from .contraction.einsum_parts import is_embedding, is_pairwise, tied_labels
 from .contraction.layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
+from .fusion.epilogues import marked_calls
 from .planned_sizes import planned_size
 
 _FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)
@@ -109,8 +110,9 @@ class _Lowering:
                 self._lower(node)
         named = zip(self.graph.outputs, self.graph.names, strict=True)
         outputs = tuple(self._output(node, label) for node, label in named)
+        calls = marked_calls(self.calls, self.graph)
         return Program(
-            name, used, outputs, tuple(self.buffers.values()), tuple(self.constants), tuple(self.calls), dims,
+            name, used, outputs, tuple(self.buffers.values()), tuple(self.constants), calls, dims,
             self.graph.names,
         )  # fmt: skip
 

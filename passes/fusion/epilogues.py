@@ -1,16 +1,21 @@
 """Which elementwise work and reductions may be done within the loop of a contraction.
 
-Nothing changes in the graph: emitters whose kernels have loops of their own ask here what they may put
-into them, before the result is written or while an operand is read.
+Nothing changes in the graph.  Lowering marks the program's steps with it (:class:`KernelCall`), for emitters
+whose kernels have loops of their own: they may put such a step into the loop, before the result is written or
+while an operand is read.  The NumPy emitter has no use for it: its products are calls of BLAS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node
+from ...ir.kernels import Contraction, Copy
 from ...ir.operations import Einsum, LinearCombination, Map, Reduce
+from ...ir.program import KernelCall
 from .scalar_values import scalar_form
 
 Readers = Mapping[Node, tuple[Node | None, ...]]
@@ -48,6 +53,29 @@ def contraction_loops(graph: Graph) -> list[ContractionLoop]:
         for node in graph.nodes()
         if is_contraction(node)
     ]
+
+
+def marked_calls(calls: Sequence[KernelCall], graph: Graph) -> tuple[KernelCall, ...]:
+    """The calls that compute ``graph``, those within a contraction's reach marked with its result.
+
+    Views are not marked, nor is what comes after one: they are no work, and no loop.
+    """
+    computed = {call.node: call for call in calls if not isinstance(call.kernel, Copy) and not call.kernel.view}
+    prologues: dict[Node, str] = {}
+    epilogues: dict[Node, str] = {}
+    for loop in contraction_loops(graph):
+        contraction = computed.get(loop.contraction)
+        if contraction is None or not isinstance(contraction.kernel, Contraction):
+            continue
+        (name,) = contraction.outputs
+        prologues.update((node, name) for node in loop.prologues if node in computed)
+        epilogues.update((node, name) for node in itertools.takewhile(computed.__contains__, loop.epilogue))
+    return tuple(
+        dataclasses.replace(call, prologue_of=prologues.get(call.node), epilogue_of=epilogues.get(call.node))
+        if computed.get(call.node) is call and (call.node in prologues or call.node in epilogues)
+        else call
+        for call in calls
+    )
 
 
 def readers_of(graph: Graph) -> Readers:

@@ -42,8 +42,8 @@ def test_text_of_a_program() -> None:
         "program kernel(X: f64[n,n], x: f64[n]) -> out0, out1\n"
         "  dim n = X.shape[0]\n"
         '  t0: f64[n] = contract "ij,j->i" by matrix: rows i, inner j   X, x   # 8*n bytes\n'
-        "  t1: f64[n] = apply map   t0   # 8*n bytes, frees t0\n"
-        '  out0: f64[] = rearrange "i->"   t1   # 8 B, frees t1\n'
+        "  t1: f64[n] = apply map   t0   # 8*n bytes, epilogue of t0, frees t0\n"
+        '  out0: f64[] = rearrange "i->"   t1   # 8 B, epilogue of t0, frees t1\n'
         '  t2: f64[n,n] = rearrange "ij->ji"   X   # view of X\n'
         "  out1: f64[n,n] = copy   t2   # 8*n**2 bytes, frees t2\n"
     )
