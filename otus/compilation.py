@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -72,10 +73,11 @@ def compile(
 
     require_backend(backend)
     order: tuple[str, ...] = ()
+    labels: Mapping[Node, str] = {}
     if isinstance(outputs, Module):
-        order, positions = tuple(outputs.tensors), positions or outputs.positions
+        order, positions, labels = tuple(outputs.tensors), positions or outputs.positions, outputs.labels
         outputs = dict(outputs.outputs)
-    graph, found = _sized_graph(outputs, dims, positions)
+    graph, found = _sized_graph(outputs, dims, positions, labels)
     text = pipeline if pipeline is not None else ("expand" if backend == "reference" else DEFAULT_PIPELINE)
     if not isinstance(text, str):
         raise OtusError(f"pipeline={text!r} is not text such as {DEFAULT_PIPELINE!r}")
@@ -104,21 +106,28 @@ def _read_pipeline(text: str) -> Pipeline:
 
 
 def _sized_graph(
-    outputs: Any, dims: Mapping[str, int] | None, positions: Mapping[Node, Any] | None
+    outputs: Any, dims: Mapping[str, int] | None, positions: Mapping[Node, Any] | None, labels: Mapping[Node, str]
 ) -> tuple[Graph, Mapping[Node, Any]]:
-    """The graph with sizes put in, and where its nodes stand in the user's text."""
+    """The graph with sizes put in and the names of its inner values, and where its nodes stand in the user's text."""
     from .runtime.failures import unfit
 
     graph = graph_of(outputs)
     found = known_positions(graph.outputs) if positions is None else positions
     if not dims:
-        return graph, found
+        return _labelled(graph, labels), found
     try:
         sized = graph_of(outputs, dims)
     except UnfitSizeError as error:
         raise unfit(error, graph, found.get) from error
     new = specialise(graph.outputs, dims)
-    return sized, {new[node]: found[node] for node in new if node in found}
+    # Where sizes make two values one, it keeps the name that was given first, as it does where rewriting does so.
+    kept = {new[node]: labels[node] for node in reversed(list(labels)) if node in new}
+    return _labelled(sized, kept), {new[node]: found[node] for node in new if node in found}
+
+
+def _labelled(graph: Graph, labels: Mapping[Node, str]) -> Graph:
+    """The graph with those of ``labels`` that are of its nodes."""
+    return dataclasses.replace(graph, labels={node: labels[node] for node in graph.nodes() if node in labels})
 
 
 def _input_names(inputs: object) -> tuple[str, ...]:

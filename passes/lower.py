@@ -146,7 +146,9 @@ class _Lowering:
         return name
 
     def _wanted(self, node: Node) -> str | None:
-        return self.graph.labels.get(node) or self.output_names.get(node)
+        """The name that a caller gave to the value; none for an inner one that is called like an output."""
+        label = self.graph.labels.get(node)
+        return self.output_names.get(node) or (None if label in self.graph.names else label)
 
     def _define(self, node: Node, kernel: Kernel, inputs: Sequence[str], layout: Sequence[int] | None = None) -> None:
         """Add the call that makes ``node``; a result that may not share memory is copied."""
@@ -186,7 +188,7 @@ class _Lowering:
         """The buffer of one output; a copy where its node has no buffer of its own left."""
         if node in self.results:
             return self.results.pop(node)
-        name = self._fresh(self.graph.labels.get(node) or label)
+        name = self._fresh(label)
         source = self.of[node]
         self._buffer(name, node, "output", self.buffers[source].layout)
         self.calls.append(KernelCall(Copy(), (source,), (name,), node, line(node, self.lines)))

@@ -88,7 +88,7 @@ class _KeptPlans:
         if stored is None:
             return None
         reads = tuple(input_label(self.canonical.inputs[number]) for number in stored.reads)
-        source = stored.executable.source if self.names and stored.names == self.names else None
+        source = stored.executable.source if stored.names == self.names else None
         return Runnable(stored.executable.load(), reads, stored.symbolic, source=source)
 
     def keep(self, sizes: Mapping[str, int] | None, plan: Plan, symbolic: bool) -> None:
@@ -116,11 +116,11 @@ def _kept_plans(request: Request, inputs: Sequence[Node]) -> _KeptPlans | None:
 
 
 def _names(request: Request, canonical: Canonical) -> str:
-    """All the names that source is written with, in order; empty where inner nodes have names too."""
-    if request.graph.labels:
-        return ""
+    """All the names that source is written with: those of inner values beside their place in the graph."""
+    graph = request.graph
     inputs = [input_label(node) for node in canonical.inputs]
-    return repr((inputs, canonical.dims, request.graph.names, request.function_name, request.description))
+    inner = [(place, graph.labels[node]) for place, node in enumerate(graph.nodes()) if node in graph.labels]
+    return repr((inputs, canonical.dims, graph.names, inner, request.function_name, request.description))
 
 
 def _may_keep(request: Request, current: Settings) -> bool:

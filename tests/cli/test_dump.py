@@ -66,9 +66,7 @@ def test_everything_into_a_folder(otus: Otus, folder: Path) -> None:
     assert {"00-parsed.ir", "01-stabilise: changed nothing", "02-expand.ir"} <= set(index)
     written = {path.name for path in Path("stages").iterdir()} - {"index.txt"}
     assert written == {line for line in index if not line.endswith(": changed nothing")}
-    assert Path("stages/00-parsed.ir").read_text() == otus("dump", "form.otus", "--stage", "parsed").out.replace(
-        "%f", "%0"
-    ).replace("%g", "%1")
+    assert Path("stages/00-parsed.ir").read_text() == otus("dump", "form.otus", "--stage", "parsed").out
 
 
 def test_a_folder_holds_one_run_and_keeps_what_is_not_ours(otus: Otus, folder: Path) -> None:

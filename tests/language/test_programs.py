@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import otus
 from otus.frontend import FUNCTIONS
 from otus.frontend.language import LanguageError, load, parse
 from otus.ir import NamingError, OtusError, dump
@@ -182,6 +184,46 @@ def test_any_name_can_be_looked_up() -> None:
     assert module["x"] is module.tensors["x"]
     with pytest.raises(NamingError, match="gives no value to 'xx'"):
         _ = module["xx"]
+
+
+def test_names_of_inner_values_reach_the_source() -> None:
+    module = parse(
+        "tensor X[i,j], A[i,r], B[j,r]\nmodel = A @ B.T\nresidual = X - model\nloss = sum(residual ^ 2)\n"
+        "g = grad(loss, A)\noutput g, loss"
+    )
+    compiled = otus.compile(module)
+    for name in ("model", "residual", "loss", "g"):
+        assert re.search(rf"^%{name}: f64", compiled.ir, re.MULTILINE)
+        assert re.search(rf"^    {name} = ", compiled.source, re.MULTILINE)
+    assert compiled.source == otus.compile(module, dims={}).source
+    assert "    model = " in otus.compile(module, dims={"r": 3}).source
+    data = {name: np.ones(shape) for name, shape in (("X", (2, 3)), ("A", (2, 4)), ("B", (3, 4)))}
+    assert compiled(**data)["loss"] == 54
+
+
+def test_names_of_values_that_become_one() -> None:
+    """An output is called as the output; of others the first name stays, and no inner value takes an output's."""
+    module = parse("tensor A[i,j], B[j,k]\np = A @ B\nq = (B.T @ A.T).T\nr = A @ B * 1\ns = exp(r)\noutput s, q, p")
+    compiled = otus.compile(module)
+    assert [line.split(" = ")[0].strip() for line in compiled.source.splitlines() if re.match(r"    \w+ = ", line)] == [
+        "q", "s", "p",
+    ]  # fmt: skip
+    module = parse("tensor x[n, n]\ny = exp(x) + x.T\nz = exp(x) + x\nw = y + z * x\noutput w")
+    assert "%y: f64[1,1] = " in otus.compile(module, dims={"n": 1}).report[0].ir_before
+
+
+def test_names_that_python_has_already() -> None:
+    module = parse(
+        "tensor X[i,j], w[j]\nnp[i] = X[i,j] * w[j]\nt0 = exp(np)\n_softplus = softplus(t0 - np)\n"
+        "kernel = sum(_softplus)\nlen = kernel * t0\nσ = sum(len)\ni2 = σ * len + np\noutput i2, np"
+    )
+    rng = np.random.default_rng(0)
+    data = {"X": rng.normal(size=(3, 4)), "w": rng.normal(size=4)}
+    expected = otus.compile(module, backend="reference")(**data)
+    for pipeline in (otus.pipeline(), "expand"):
+        found = otus.compile(module, pipeline=pipeline)(**data)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-12)
 
 
 def test_positions_and_labels() -> None:

@@ -118,6 +118,24 @@ def test_the_source_under_the_same_names_is_kept(from_disk: bool, planned: list[
     assert otus.compile(list(loss_and_derivatives().values())).source != source
 
 
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_the_source_under_the_same_names_of_inner_values_is_kept(from_disk: bool, planned: list[str]) -> None:
+    def compiled(inner: str, other: str = "y") -> otus.CompiledFunction:
+        text = f"tensor A[i,j], x[j]\n{inner} = A @ x\n{other} = exp({inner}) + {inner}\nz = sum({other})\noutput z"
+        return otus.compile(otus.parse(text))
+
+    source = compiled("product").source
+    if from_disk:
+        cache.forget()
+    assert compiled("product").source == source
+    assert planned == ["kernel"]
+    renamed = compiled("rows")
+    assert planned == ["kernel"]
+    assert renamed.source == source.replace("product", "rows")
+    assert compiled("y", "product").source != source
+    assert len(planned) == 3
+
+
 def test_errors_of_a_copy_bear_its_own_names() -> None:
     def inverse(name: str, size: str) -> Any:
         return otus.compile(otus.inv(otus.tensor(name, (size, size))) @ otus.tensor("x", (size,)))
