@@ -41,17 +41,10 @@ def cp_als(order: int, size: int, rank: int) -> Case:
 def _cp_sweep(order: int, size: int, rank: int) -> Any:
     """The Newton step of the loss in each factor, reading the factors that are already new."""
     import otus
-    from otus.ir.traverse import substitute
 
-    tensor = otus.tensor("X", (size,) * order)
-    factors = [otus.tensor(f"A{k}", (size, rank)) for k in range(order)]
-    terms = ",".join(f"{x}r" for x in _MODES[:order])
-    loss = otus.sum((tensor - otus.einsum(f"{terms}->{_MODES[:order]}", *factors)) ** 2)
-    steps = otus.simplify([x - otus.tensorsolve(otus.hessian(loss, x), otus.grad(loss, x)) for x in factors])
-    new: dict[Any, Any] = {}
-    for factor, step in zip(factors, steps, strict=True):
-        (new[factor.node],) = substitute([step.node], new) if new else [step.node]
-    return otus.compile([otus.Expression.of(x) for x in new.values()])
+    from .programs import alternating_updates, cp_loss
+
+    return otus.compile(alternating_updates(*cp_loss(order, size, rank)))
 
 
 def _repeated(function: Any, data: Array, start: Sequence[Array]) -> Call:

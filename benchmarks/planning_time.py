@@ -14,57 +14,12 @@ import otus
 from otus.ir import Graph
 from otus.passes import DEFAULT_PIPELINE, parse_pipeline
 
-
-def cp_hessian(order: int) -> list[otus.Expression]:
-    """Every block of the Hessian of a CP decomposition of this order."""
-    letters = "ijklm"[:order]
-    tensor = otus.tensor("X", (30,) * order)
-    factors = [otus.tensor(f"A{k}", (30, 8)) for k in range(order)]
-    model = otus.einsum(",".join(f"{x}r" for x in letters) + f"->{letters}", *factors)
-    blocks = otus.hessian(((tensor - model) ** 2).sum(), factors)
-    return [block for row in blocks for block in row]
-
-
-def matrix_product_state(sites: int) -> list[otus.Expression]:
-    """The energy of a matrix product state under a matrix product operator, and all gradients."""
-    bond, operator_bond, physical = 16, 5, 2
-    ends = [1, *[bond] * (sites - 1), 1]
-    operator_ends = [1, *[operator_bond] * (sites - 1), 1]
-    tensors = [otus.tensor(f"A{k}", (ends[k], physical, ends[k + 1])) for k in range(sites)]
-    terms: list[object] = []
-    for k, a in enumerate(tensors):
-        operator = otus.tensor(f"W{k}", (operator_ends[k], operator_ends[k + 1], physical, physical))
-        terms += [operator, [5 * k, 5 * k + 5, 5 * k + 1, 5 * k + 2]]
-        terms += [a, [5 * k + 3, 5 * k + 1, 5 * k + 8], a, [5 * k + 4, 5 * k + 2, 5 * k + 9]]
-    energy = otus.einsum(*terms, [])
-    return [energy, *otus.grad(energy, tensors)]
-
-
-def transformer(blocks: int) -> list[otus.Expression]:
-    """The value of a sequence of transformer blocks and its gradient in every weight."""
-    tokens, width, heads, hidden = 64, 128, 4, 256
-    state = otus.tensor("x", (tokens, width))
-    weights: list[otus.Expression] = []
-    for block in range(blocks):
-        split = (width, heads, width // heads)
-        query, key, value = (otus.tensor(f"{name}{block}", split) for name in "qkv")
-        out = otus.tensor(f"o{block}", (heads, width // heads, width))
-        up, down = otus.tensor(f"u{block}", (width, hidden)), otus.tensor(f"d{block}", (hidden, width))
-        weights += [query, key, value, out, up, down]
-        q, k, v = (otus.einsum("nd,dhe->hne", state, x) for x in (query, key, value))
-        scores = otus.softmax(otus.einsum("hne,hme->hnm", q, k) / (width // heads) ** 0.5, axis=-1)
-        state = state + otus.einsum("hnm,hme,hed->nd", scores, v, out)
-        centred = state - state.mean(axis=-1, keepdims=True)
-        normal = centred / otus.sqrt(otus.var(state, axis=-1, keepdims=True) + 1e-5)
-        state = state + otus.gelu(normal @ up) @ down
-    loss = (state * state).sum()
-    return [loss, *otus.grad(loss, weights)]
-
+from .programs import cp_hessian, energy_and_gradients, transformer
 
 PROGRAMS: dict[str, tuple[Callable[[int], list[otus.Expression]], Sequence[int]]] = {
-    "Hessian of CP, order": (cp_hessian, (3, 4)),
-    "matrix product state with all gradients, sites": (matrix_product_state, (10, 20, 40)),
-    "transformer with all gradients, blocks": (transformer, (3, 6, 12, 24)),
+    "Hessian of CP, order": (lambda order: cp_hessian(order, 30, 8), (3, 4)),
+    "matrix product state with all gradients, sites": (energy_and_gradients, (10, 20, 40)),
+    "transformer with all gradients, blocks": (lambda blocks: transformer(blocks, 64, 128, 4), (3, 6, 12, 24)),
 }
 
 
