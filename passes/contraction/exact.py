@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from .measure import EXCESS, Measure, Volumes, powers
+from .measure import Measure, Volumes, powers
 from .network import Merges, Network, bits
 
 # The largest number of tensors: 14 take 2.4 million evaluations, about 0.1 s.
@@ -58,13 +57,11 @@ def cheapest_merges(
     terms: Sequence[int],
     output: int,
     measure: Measure,
-    limit: float = math.inf,
     shift: float | None = None,
 ) -> Merges:
     """The cheapest tree over ``terms`` (masks of the network's indices), of which ``output`` remains.
 
-    Results of more than ``limit`` (log2) elements are made only where there is no other way.  Costs are
-    added up in units of 2**shift, by default the largest tensor's volume.
+    Costs are added up in units of 2**shift, by default the largest tensor's volume.
     """
     count = len(terms)
     if count < 3:
@@ -73,7 +70,7 @@ def cheapest_merges(
         shift = max(map(network.volume, terms))
     touched, closed = _volumes(network, terms, output)
     kept = touched - closed
-    results = powers(kept - shift) * (measure.element + EXCESS * (kept > limit))
+    results = powers(kept - shift) * measure.element
     best = np.zeros(1 << count)
     choice = np.zeros(1 << count, dtype=np.intp)
     for level in _levels(count):

@@ -35,8 +35,6 @@ _TIE = 2.0**-36
 _THERE = UNIT_WEIGHT / 2
 _AXIS = 0.5
 _LARGEST_EXPONENT = 900.0
-# What an element of an intermediate over the limit costs.
-EXCESS = 2.0**60
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,9 @@ class Measure:
     matrix: float
     element: float
 
-    def step(
-        self, joined: float, left: float, right: float, kept: float, shift: float = 0.0, limit: float = math.inf
-    ) -> float:
-        """The cost of one step in units of 2**shift; an element over the ``limit`` costs more than any order saves."""
-        element = self.element + EXCESS * (kept > limit)
-        cost = _power(joined - shift) * self._rate(joined, left, right, kept)
-        return cost + element * _power(kept - shift) if element else cost
+    def step(self, joined: float, left: float, right: float, kept: float, shift: float = 0.0) -> float:
+        """The cost of one step in units of 2**shift."""
+        return _power(joined - shift) * self._rate(joined, left, right, kept) + self.element * _power(kept - shift)
 
     def _rate(self, joined: float, left: float, right: float, kept: float) -> float:
         if joined - kept < _THERE:

@@ -15,7 +15,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 from ...ir import OtusError
 from ...ir.errors import nearest
@@ -30,8 +29,6 @@ __all__ = ["Labels", "Path", "PathCost", "find_path", "path_cost", "path_in_plac
 # The operations that an order of least time may have, in percent of the fewest.
 _PERCENT_FOR_TIME = 105
 _CACHED_PATHS = 1024
-# Two logarithms closer than this are told apart by integers.
-_CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class PathCost:
     largest: int
 
 
-@overload
 def find_path(
     inputs: Sequence[Labels],
     output: Labels,
@@ -50,40 +46,16 @@ def find_path(
     optimizer: str = "auto",
     *,
     minimize: str = "time",
-    largest: None = None,
-) -> Path: ...
-@overload
-def find_path(
-    inputs: Sequence[Labels],
-    output: Labels,
-    sizes: Mapping[int, int],
-    optimizer: str = "auto",
-    *,
-    minimize: str = "time",
-    largest: int,
-) -> Path | None: ...
-def find_path(
-    inputs: Sequence[Labels],
-    output: Labels,
-    sizes: Mapping[int, int],
-    optimizer: str = "auto",
-    *,
-    minimize: str = "time",
-    largest: int | None = None,
-) -> Path | None:
+) -> Path:
     """Pairs of positions to multiply, in order; a result takes the place of its first factor.
 
     Every index of ``inputs`` is in ``output`` or on two inputs.  ``optimizer`` is ``"auto"``,
     ``"optimal"`` (exact, up to 14 tensors), or a library's search: ``"dp"``, ``"greedy"``,
-    ```"random-greedy"`` (opt_einsum) or ``"cotengra"``.  ``minimize`` is ``"time"`` or ``"flops"``;
-    the libraries always minimise the latter.  With ``largest``, no product, the last one included, has
-    more elements; the answer is None where no such order exists, or beyond a dozen tensors none is found.
-    Raises ``OtusError`` for names that are not known.
+    ``"random-greedy"`` (opt_einsum) or ``"cotengra"``.  ``minimize`` is ``"time"`` or ``"flops"``;
+    the libraries always minimise the latter.  Raises ``OtusError`` for names that are not known.
 
     >>> find_path([(0, 1), (1, 2), (2, 3)], (0, 3), {0: 2, 1: 100, 2: 100, 3: 100})
     ((0, 1), (0, 1))
-    >>> find_path([(0, 1), (1, 2), (2, 3), (1, 2)], (0, 3), dict.fromkeys(range(4), 500), largest=250_000)
-    ((1, 3), (1, 2), (0, 1))
     """
     _check(optimizer, len(inputs))
     measure_named(minimize)
@@ -91,7 +63,7 @@ def find_path(
     renamed = tuple(tuple(number.setdefault(label, len(number)) for label in labels) for labels in inputs)
     kept = tuple(sorted(number[label] for label in set(output) if label in number))
     extents = tuple(max(sizes[label], 1) for label in number)
-    return _planned(renamed, kept, extents, optimizer, minimize, largest)
+    return _planned(renamed, kept, extents, optimizer, minimize)
 
 
 def path_cost(
@@ -124,22 +96,13 @@ def _planned(
     extents: tuple[int, ...],
     optimizer: str,
     minimize: str,
-    largest: int | None,
-) -> Path | None:
+) -> Path:
     """The path for labels that are numbered in order of appearance."""
-    count = len(inputs)
-    sizes = dict(enumerate(extents))
-    slacks = (math.inf,) if largest is None else (_CLOSE, -_CLOSE)
-    for slack in slacks:
-        limit = slack if largest is None else math.log2(max(largest, 1)) + slack
-        path = path_of(_merges(inputs, output, sizes, optimizer, MEASURES[minimize], limit), count)
-        if largest is None or path_cost(path, inputs, output, sizes).largest <= largest:
-            return path
-    return None
+    return path_of(_merges(inputs, output, dict(enumerate(extents)), optimizer, MEASURES[minimize]), len(inputs))
 
 
 def _merges(
-    inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int], optimizer: str, measure: Measure, limit: float
+    inputs: Sequence[Labels], output: Labels, sizes: Mapping[int, int], optimizer: str, measure: Measure
 ) -> Merges:
     if len(inputs) < 3:
         return [(0, 1)] * (len(inputs) - 1)
@@ -148,15 +111,15 @@ def _merges(
     network = Network.of(inputs, output, sizes)
     small = len(inputs) <= EXACT_UP_TO or optimizer == "optimal"
     if small:
-        fewest = exact(network, MEASURES["flops"], limit)
+        fewest = exact(network, MEASURES["flops"])
     elif optimizer == "cotengra":
         first = merges_of(LIBRARIES[optimizer](inputs, output, sizes), len(inputs))
-        fewest = refine(network, first, MEASURES["flops"], limit)
+        fewest = refine(network, first, MEASURES["flops"])
     else:
-        fewest = search(network, MEASURES["flops"], limit)
+        fewest = search(network, MEASURES["flops"])
     if measure is MEASURES["flops"]:
         return fewest
-    fastest = exact(network, measure, limit) if small else refine(network, fewest, measure, limit)
+    fastest = exact(network, measure) if small else refine(network, fewest, measure)
     flops = [path_cost(path_of(merges, len(inputs)), inputs, output, sizes).flops for merges in (fewest, fastest)]
     return fastest if 100 * flops[1] <= _PERCENT_FOR_TIME * flops[0] else fewest
 

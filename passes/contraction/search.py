@@ -8,7 +8,6 @@ network has the same order in every process, and planning time grows with the nu
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,10 +42,10 @@ class Effort:
         return Effort(starts=4, sweeps=2, final=8) if count <= _FEW else Effort()
 
 
-def search(network: Network, measure: Measure, limit: float = math.inf, effort: Effort | None = None) -> Merges:
-    """The best tree found, by ``measure``; results over ``limit`` (log2 elements) only where none avoids them."""
+def search(network: Network, measure: Measure, effort: Effort | None = None) -> Merges:
+    """The best tree found, by ``measure``."""
     effort = effort or Effort.of(len(network.terms))
-    trees = [Tree(network, merges, measure, limit) for merges in _starts(network, measure, effort.starts)]
+    trees = [Tree(network, merges, measure) for merges in _starts(network, measure, effort.starts)]
     chooser = random.Random(len(network.terms))
     while len(trees) > 1:
         for tree in trees:
@@ -57,15 +56,15 @@ def search(network: Network, measure: Measure, limit: float = math.inf, effort: 
     return trees[0].merges()
 
 
-def exact(network: Network, measure: Measure, limit: float = math.inf) -> Merges:
+def exact(network: Network, measure: Measure) -> Merges:
     """The cheapest tree of all, for at most `EXACT_TERMS` tensors."""
-    return cheapest_merges(network, network.terms, network.output, measure, limit)
+    return cheapest_merges(network, network.terms, network.output, measure)
 
 
-def refine(network: Network, merges: Merges, measure: Measure, limit: float = math.inf) -> Merges:
+def refine(network: Network, merges: Merges, measure: Measure) -> Merges:
     """A tree near ``merges`` that is cheaper by ``measure``."""
     effort = Effort.of(len(network.terms))
-    tree = Tree(network, merges, measure, limit)
+    tree = Tree(network, merges, measure)
     _improve(tree, effort.final, effort.piece, random.Random(len(merges)))
     return tree.merges()
 

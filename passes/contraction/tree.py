@@ -24,8 +24,8 @@ _SPAN = 500.0
 class Tree:
     """Nodes are numbers: first the tensors, then the products; the last is the root."""
 
-    def __init__(self, network: Network, merges: Merges, measure: Measure, limit: float = math.inf) -> None:
-        self.network, self.measure, self.limit = network, measure, limit
+    def __init__(self, network: Network, merges: Merges, measure: Measure) -> None:
+        self.network, self.measure = network, measure
         self.count = len(network.terms)
         self.masks = [*network.terms, *(0 for _ in merges)]
         self.children: dict[int, tuple[int, int]] = {}
@@ -91,7 +91,7 @@ class Tree:
 
     def _replan(self, node: int, frontier: list[int], inner: list[int]) -> bool:
         terms = [self.masks[x] for x in frontier]
-        merges = cheapest_merges(self.network, terms, self.masks[node], self.measure, self.limit, self.shift)
+        merges = cheapest_merges(self.network, terms, self.masks[node], self.measure, self.shift)
         before = math.fsum(self.costs[x] for x in inner)
         old = [(self.children[x], self.masks[x], self.costs[x]) for x in inner]
         self._install(frontier, inner, merges)
@@ -126,7 +126,7 @@ class Tree:
         first, second = self.children[node]
         volume = self.network.volume
         left, right, kept = volume(self.masks[first]), volume(self.masks[second]), volume(self.masks[node])
-        return self.measure.step(self._joined(node), left, right, kept, self.shift, self.limit)
+        return self.measure.step(self._joined(node), left, right, kept, self.shift)
 
     def _below(self, node: int) -> list[int]:
         """The products from ``node`` down, each before its children."""
