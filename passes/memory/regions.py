@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from ...ir import Graph, Node, Size, build, make
-from ...ir import operations as ops
-from ...ir.dims import dim
-from ...ir.specialise import free_symbols
+from ...ir import Graph, Node
 from ...ir.traverse import rebuild
-from ...ir.types import TensorType
-from .indices import Index, cut_operation, operand_index, result_index
-
-
-@dataclass
-class _Region:
-    """The nodes that carry the index, each with the index as it names it, and the size of the whole."""
-
-    size: Size
-    members: dict[Node, Index]
-
-    def carries(self, node: Node, axis: int | None) -> bool:
-        """Whether the loop has blocks of ``node`` along this axis."""
-        return axis is not None and node in self.members and self.members[node].result == axis
+from .indices import Index, operand_index, result_index
+from .loop_bodies import Region, loops_for, unused_dim
 
 
 def slice_index(graph: Graph, seed: Node, axis: int, is_large: Callable[[Node], bool]) -> Graph | None:
@@ -39,7 +23,7 @@ def slice_index(graph: Graph, seed: Node, axis: int, is_large: Callable[[Node], 
     if index is None or seed.type.shape[axis] == 1:
         return None
     order = graph.nodes()
-    region = _Region(seed.type.shape[axis], _members(order, seed, index, is_large))
+    region = Region(seed.type.shape[axis], _members(order, seed, index, is_large))
     return _Rewriting(graph, order, region, is_large).graph_with_loops()
 
 
@@ -95,9 +79,9 @@ def _between(order: Sequence[Node], chosen: Sequence[Node]) -> set[Node]:
 class _Rewriting:
     """The loops of one region, one after another, and the nodes between them."""
 
-    def __init__(self, graph: Graph, order: Sequence[Node], region: _Region, is_large: Callable[[Node], bool]) -> None:
+    def __init__(self, graph: Graph, order: Sequence[Node], region: Region, is_large: Callable[[Node], bool]) -> None:
         self.graph, self.order, self.region, self.is_large = graph, order, region, is_large
-        self.symbol = _unused_dim(graph)
+        self.symbol = unused_dim(graph)
         self.stage: dict[Node, int] = {}
         self.ready: dict[Node, int] = {}
         self._set_stages()
@@ -144,82 +128,5 @@ class _Rewriting:
     def _loop(self, stage: int) -> None:
         results = [node for node in self.order if node in self.stored and self.stage[node] == stage]
         if results:
-            body = _Body(self, stage)
-            values = tuple(body.value(node) for node in results)
-            joins = tuple(self.region.members[node].result for node in results)
-            for k, node in enumerate(results):
-                op = ops.Blockwise(values, self.region.size, 1, tuple(body.cut), joins, k, self.symbol)
-                self.new[node] = make(op, *body.operands)
-
-
-class _Body:
-    """The body of one loop: members on blocks, everything else through placeholders."""
-
-    def __init__(self, rewriting: _Rewriting, stage: int) -> None:
-        self.rewriting, self.stage = rewriting, stage
-        self.operands: list[Node] = []
-        self.cut: list[int | None] = []
-        self.known: dict[Node, Node] = {}
-        self.placeholders: dict[tuple[Node, int | None], Node] = {}
-
-    def value(self, wanted: Node) -> Node:
-        """What the body computes for a member, with all that it needs."""
-        for node in self._needed(wanted):
-            if node not in self.known:
-                self.known[node] = self._computed(node)
-        return self.known[wanted]
-
-    def _inside(self, node: Node, position: int) -> bool:
-        """Whether an operand is computed in this body rather than read."""
-        operand = node.operands[position]
-        region = self.rewriting.region
-        earlier = self.rewriting.stage[operand] < self.stage and operand in self.rewriting.stored
-        return region.carries(operand, region.members[node].axis(position)) and not earlier
-
-    def _needed(self, wanted: Node) -> list[Node]:
-        """The members to compute, operands first."""
-        found, stack = {wanted}, [wanted]
-        while stack:
-            node = stack.pop()
-            for position, operand in enumerate(node.operands):
-                if self._inside(node, position) and operand not in found:
-                    found.add(operand)
-                    stack.append(operand)
-        return [node for node in self.rewriting.order if node in found]
-
-    def _computed(self, node: Node) -> Node:
-        index = self.rewriting.region.members[node]
-        operands = [
-            self.known[operand] if self._inside(node, position) else self._read(operand, index.axis(position))
-            for position, operand in enumerate(node.operands)
-        ]
-        return make(cut_operation(node.op, index.result, dim(self.rewriting.symbol)), *operands)
-
-    def _read(self, operand: Node, axis: int | None) -> Node:
-        """The placeholder for a tensor from outside, or for its block along ``axis``."""
-        new = self.rewriting.new[operand]
-        if (new, axis) not in self.placeholders:
-            shape = list(new.type.shape)
-            if axis is not None:
-                shape[axis] = dim(self.rewriting.symbol)
-            label = ops.placeholder_label(len(self.operands))
-            self.placeholders[new, axis] = build.input_node(label, TensorType(tuple(shape), new.type.dtype))
-            self.operands.append(new)
-            self.cut.append(axis)
-        return self.placeholders[new, axis]
-
-
-def _unused_dim(graph: Graph) -> str:
-    """A name for the size of a block that no size in the graph has, those of loops included."""
-    taken = set(free_symbols(graph.outputs))
-    stack = list(graph.nodes())
-    while stack:
-        node = stack.pop()
-        if isinstance(node.op, ops.Blockwise):
-            taken.add(node.op.symbol)
-            stack.extend(x for value in node.op.body for x in Graph.of([value]).nodes())
-    name, number = "block", 1
-    while name in taken:
-        number += 1
-        name = f"block{number}"
-    return name
+            ready = {node for node in self.stored if self.stage[node] < stage}
+            self.new |= loops_for(results, self.region, self.order, self.new, self.symbol, ready)
