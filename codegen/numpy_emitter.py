@@ -1,4 +1,4 @@
-"""Program to a stand-alone module that imports NumPy and nothing else."""
+"""Program to a stand-alone module that needs NumPy and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..ir.operations import Constant
 from ..ir.program import DimBinding, KernelCall, Program, releases
 from .emitted import Emitted, Statement
 from .names import Names, comment, docstring_text
-from .numpy_helpers import HELPER_NAMES, helper_sources
+from .numpy_helpers import HELPER_NAMES, helper_imports, helper_sources
 from .numpy_kernels import kernel_lines
 from .numpy_source import Source, dtype_source, number_source
 
@@ -55,7 +55,8 @@ class _Emitter:
 
     def _head(self) -> list[str]:
         title = self.description or f"Compute {self._listed_outputs()}."
-        lines = [f'"""{docstring_text(title)}"""', "", "import numpy as np", ""]
+        imports = helper_imports(self.source.helpers)
+        lines = [f'"""{docstring_text(title)}"""', "", *imports, *([""] if imports else []), "import numpy as np", ""]
         for name, node in self.program.constants:
             lines += [*constant_lines(self.source.buffers[name], node), ""]
         for helper in helper_sources(self.source.helpers):
@@ -135,7 +136,7 @@ class _Emitter:
             lines.append(_INDENT + comment(call.text))
             texts = kernel_lines(call, self.source)
             first = len(lines) + 1
-            lines += [_INDENT + text for text in texts]
+            lines += [(_INDENT + text).rstrip() for text in texts]
             statements.append(Statement(first, len(lines), "\n".join(texts), call.text, call.node))
             lines += self._freed(call, gone)
         lines.append(f"{_INDENT}return {', '.join(self._result(name) for name in self.program.outputs)}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..ir.kernels import BlockLoop
 from ..ir.program import KernelCall, releases
 from ..ir.types import TensorType
 from .names import comment
-from .numpy_source import Source, dtype_source
+from .numpy_source import Source, dtype_source, permuted
 
 _INDENT = "    "
 PrintCall = Callable[[KernelCall, Source], list[str]]
@@ -18,22 +18,65 @@ PrintCall = Callable[[KernelCall, Source], list[str]]
 def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: PrintCall) -> list[str]:
     """The results' memory, and the loop that fills it."""
     start, stop = source.temporary("start"), source.temporary("stop")
-    inner, views = _inside(loop, call, source, f"{start}:{stop}")
-    lines = [*views, *_body(inner, print_call), *_written(loop, call, source, inner, f"{start}:{stop}")]
-    # A view that stays would keep the operand's memory, which may be freed after the loop.
-    done = [inner.buffers[value] for value in inner.program.outputs]
-    done += [inner.buffers[name] for name, axis in zip(loop.body.inputs, loop.cut, strict=True) if axis is not None]
-    lines.append(f"del {', '.join(done)}")
-    length = inner.dims[loop.symbol]
-    size = source.size(loop.size)
-    head = [f"{stop} = min({start} + {loop.block}, {size})"]
-    if loop.symbol in source.used_dims:
-        head.append(f"{length} = {stop} - {start}")
+    block = f"{start}:{stop}"
+    inner, views = _inside(loop, call, source, block)
+    length, size = inner.dims[loop.symbol], source.size(loop.size)
+    body = [*views, *_body(inner, print_call)]
     made = [
-        f"{source.buffers[name]} = {_initial(join, source, inner.program.buffer_map()[value].type, loop)}"
+        f"{source.buffers[name]} = {_initial(join, source, inner, value, loop)}"
         for name, value, join in zip(call.outputs, inner.program.outputs, loop.join, strict=True)
     ]
-    return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in (*head, *lines))]
+    if loop.symbol in source.used_dims:
+        body.insert(0, f"{length} = {stop} - {start}")
+    parts = _Parts(loop, call, source, inner)
+    if loop.concurrent:
+        return [*made, *_function(parts, body, source, (start, stop, size))]
+    # A view that stays would keep the operand's memory, which may be freed after the loop.
+    read = [inner.buffers[name] for name, axis in zip(loop.body.inputs, loop.cut, strict=True) if axis is not None]
+    done = [*(inner.buffers[value] for value in inner.program.outputs), *read]
+    lines = [f"{stop} = min({start} + {loop.block}, {size})", *body, *parts.written(block), *parts.combined()]
+    lines.append(f"del {', '.join(done)}")
+    return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
+
+
+def _function(parts: _Parts, body: Sequence[str], source: Source, span: tuple[str, str, str]) -> list[str]:
+    """A function that computes one block, and the call that runs it for all blocks on all cores."""
+    start, stop, size = span
+    source.helpers.add("_in_blocks")
+    name = source.temporary("one_block")
+    lines = [*body, *parts.written(f"{start}:{stop}")]
+    given = ", ".join(parts.given)
+    if given:
+        lines.append(f"return {given}")
+    run = f"_in_blocks({name}, {size}, {parts.loop.block})"
+    if given:
+        run = f"for {given} in {run}:"
+    combined = [_INDENT + text for text in parts.combined()]
+    return ["", f"def {name}({start}, {stop}):", *(_INDENT + text for text in lines), "", run, *combined]
+
+
+class _Parts:
+    """What a block gives: parts that lie side by side in the results, and parts that are combined."""
+
+    def __init__(self, loop: BlockLoop, call: KernelCall, source: Source, inner: Source) -> None:
+        self.loop = loop
+        named = zip(call.outputs, inner.program.outputs, loop.join, strict=True)
+        self._parts = [(source.buffers[name], inner.buffers[value], join) for name, value, join in named]
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the parts that are combined."""
+        return [part for _, part, join in self._parts if isinstance(join, str)]
+
+    def written(self, block: str) -> list[str]:
+        """The statements that write a block of the results."""
+        return [
+            f"{target}{_index(join, block)} = {part}" for target, part, join in self._parts if isinstance(join, int)
+        ]
+
+    def combined(self) -> list[str]:
+        """The statements that combine a block's parts with those of the blocks before it."""
+        return [_combined(join, target, part) for target, part, join in self._parts if isinstance(join, str)]
 
 
 def _inside(loop: BlockLoop, call: KernelCall, source: Source, block: str) -> tuple[Source, list[str]]:
@@ -68,17 +111,6 @@ def _body(source: Source, print_call: PrintCall) -> list[str]:
     return lines
 
 
-def _written(loop: BlockLoop, call: KernelCall, source: Source, inner: Source, block: str) -> list[str]:
-    lines = []
-    for name, value, join in zip(call.outputs, inner.program.outputs, loop.join, strict=True):
-        target, part = source.buffers[name], inner.buffers[value]
-        if isinstance(join, int):
-            lines.append(f"{target}{_index(join, block)} = {part}")
-        else:
-            lines.append(_combined(join, target, part))
-    return lines
-
-
 # how results are combined: what to begin with, and the function that takes in a block's
 _UFUNCS = {"prod": "np.multiply", "max": "np.maximum", "min": "np.minimum", "any": "np.logical_or",
            "all": "np.logical_and", "logsumexp": "np.logaddexp"}  # fmt: skip
@@ -88,16 +120,18 @@ def _combined(how: str, target: str, part: str) -> str:
     return f"{target} += {part}" if how == "sum" else f"{_UFUNCS[how]}({target}, {part}, out={target})"
 
 
-def _initial(join: int | str, source: Source, value: TensorType, loop: BlockLoop) -> str:
+def _initial(join: int | str, source: Source, inner: Source, part: str, loop: BlockLoop) -> str:
     """Memory for a result: to be filled, or holding what combines to nothing."""
-    dtype = dtype_source(value.dtype)
-    sizes = list(value.shape)
+    buffer = inner.program.buffer_map()[part]
+    dtype = dtype_source(buffer.type.dtype)
+    sizes = list(buffer.type.shape)
     if isinstance(join, int):
         sizes[join] = loop.size
-        return f"np.empty({source.shape(sizes)}, {dtype})"
+        stored = source.shape(sizes[axis] for axis in buffer.layout)
+        return permuted(f"np.empty({stored}, {dtype})", [buffer.layout.index(axis) for axis in range(len(sizes))])
     if join == "sum":
         return f"np.zeros({source.shape(sizes)}, {dtype})"
-    return f"np.full({source.shape(sizes)}, {_neutral(join, value, dtype)}, {dtype})"
+    return f"np.full({source.shape(sizes)}, {_neutral(join, buffer.type, dtype)}, {dtype})"
 
 
 def _neutral(how: str, value: TensorType, dtype: str) -> str:

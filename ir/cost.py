@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from .dims import Dim, Size, ceil_divide, evaluate, minimum, product, substitute, symbols, to_sympy
@@ -241,7 +241,7 @@ def loop_family(node: Node, order: Sequence[Node]) -> list[Node]:
 def _loop_key(node: Node) -> tuple[object, ...]:
     assert isinstance(node.op, Blockwise)
     op = node.op
-    return (op.body, op.size, op.block, op.cut, op.join, op.symbol, node.operands)
+    return (*(getattr(op, f.name) for f in fields(op) if f.name != "result"), node.operands)
 
 
 def _is_made_before(node: Node, order: Sequence[Node]) -> bool:

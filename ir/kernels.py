@@ -146,7 +146,8 @@ class BlockLoop(Kernel):
 
     Input ``k`` is handed over in blocks along its axis ``cut[k]`` (None: whole) as the body's input ``k``;
     the body's outputs are written along axis ``join[k]`` of the results, or combined as ``join[k]`` says.
-    In the body the number of positions is the dim ``symbol``; the last block may have fewer.
+    In the body the number of positions is the dim ``symbol``; the last block may have fewer.  Blocks may run at
+    the same time where it is ``concurrent``; what they give is combined in their order all the same.
     """
 
     name: ClassVar[str] = "loop"
@@ -156,12 +157,14 @@ class BlockLoop(Kernel):
     cut: tuple[int | None, ...]
     join: tuple[int | str, ...]
     symbol: str
+    concurrent: bool = False
 
     @property
     def text(self) -> str:
-        """``over 1000 by 64: cut 0 -; join 0 sum``."""
+        """``over 1000 by 64: cut 0 -; join 0 sum``, with ``on all cores`` after the block where it is concurrent."""
         cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)
-        return f"over {self.size} by {self.block}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
+        cores = " on all cores" if self.concurrent else ""
+        return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The default pipeline is :data:`DEFAULT_PIPELINE`; ``parse_pipeline`` reads anoth
 
 from __future__ import annotations
 
+from .block import Block
 from .contract import ContractionOrder
 from .distribute import Distribute
 from .expand import Expand, innermost_requests
@@ -18,9 +19,21 @@ from .slice import Slice
 from .stabilise import Stabilise
 from .symmetric_product import SYMMETRIC_RULES, SymmetricProduct
 
-_ALL = (Stabilise, Expand, Simplify, Sharpen, Distribute, ContractionOrder, Factor, SymmetricProduct, Fuse, Slice)
+_ALL = (
+    Stabilise,
+    Expand,
+    Simplify,
+    Sharpen,
+    Distribute,
+    ContractionOrder,
+    Factor,
+    SymmetricProduct,
+    Fuse,
+    Block,
+    Slice,
+)
 PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in _ALL}
-DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,symmetric,fuse"
+DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,symmetric,fuse,block"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 
 
@@ -42,6 +55,7 @@ __all__ = [
     "SIMPLIFY_PIPELINE",
     "SIMPLIFY_RULES",
     "SYMMETRIC_RULES",
+    "Block",
     "Checker",
     "Pass",
     "PassRecord",

@@ -267,26 +267,45 @@ class _Lowering:
         """One loop for all the results of it that the graph reads."""
         family = loop_family(node, self.order)
         results = [member.op.result for member in family if isinstance(member.op, ops.Blockwise)]
-        layouts = {ops.placeholder_label(k): self.buffers[self.of[x]].layout for k, x in enumerate(node.operands)}
-        body = lower_body(op, results, layouts, self.sizes)
+        given = {ops.placeholder_label(k): self.buffers[self.of[x]].layout for k, x in enumerate(node.operands)}
+        body = lower_body(op, results, given, self.sizes)
         places = [int(name.removeprefix("x")) for name in body.inputs]
         kernel = BlockLoop(
-            body, op.size, op.block, tuple(op.cut[k] for k in places), tuple(op.join[k] for k in results), op.symbol
+            body,
+            op.size,
+            op.block,
+            tuple(op.cut[k] for k in places),
+            tuple(op.join[k] for k in results),
+            op.symbol,
+            op.concurrent,
         )
-        self._several(kernel, family, [self.of[node.operands[k]] for k in places])
+        parts = body.buffer_map()
+        layouts = [
+            parts[name].layout if isinstance(join, int) else None
+            for name, join in zip(body.outputs, kernel.join, strict=True)
+        ]
+        self._several(kernel, family, [self.of[node.operands[k]] for k in places], layouts)
 
     def _factorisation(self, node: Node) -> None:
         family = self.families[_family(node)]
         results = tuple(_result(member) for member in family)
-        self._several(Factorisation(node.op, results), family, [self.of[x] for x in node.operands])
+        self._several(
+            Factorisation(node.op, results), family, [self.of[x] for x in node.operands], [None] * len(family)
+        )
 
-    def _several(self, kernel: Kernel, family: Sequence[Node], sources: Sequence[str]) -> None:
+    def _several(
+        self,
+        kernel: Kernel,
+        family: Sequence[Node],
+        sources: Sequence[str],
+        layouts: Sequence[Sequence[int] | None],
+    ) -> None:
         """Add the call that makes every node of ``family`` at once."""
         names = []
-        for member in family:
+        for member, layout in zip(family, layouts, strict=True):
             wanted = self._wanted(member)
             name = self._fresh(wanted)
-            self._buffer(name, member, "output" if member in self.output_names else "temporary", None)
+            self._buffer(name, member, "output" if member in self.output_names else "temporary", layout)
             self.of[member] = name
             names.append(name)
             if member in self.output_names:

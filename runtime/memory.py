@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..ir import NamingError, Node
 from ..ir.specialise import free_symbols
-from ..passes import Pipeline, Slice
+from ..passes import Block, Pipeline, Slice
 from ..passes.memory.limit import MemoryLimitError, parse_bytes
 
 __all__ = ["MemoryLimitError", "keeping", "parse_bytes", "require_sizes"]
@@ -15,11 +15,13 @@ __all__ = ["MemoryLimitError", "keeping", "parse_bytes", "require_sizes"]
 def keeping(limit: int | str | None, pipeline: Pipeline) -> Pipeline:
     """The pipeline with a last pass that keeps the limit; the same one without a limit.
 
-    Raises ``OtusError`` for a limit that is not a size.
+    Loops that only save time are left out: they would hold blocks on every core.  Raises ``OtusError`` for a
+    limit that is not a size.
     """
     if limit is None:
         return pipeline
-    return Pipeline((*pipeline.passes, Slice(memory=str(parse_bytes(limit)))))
+    others = [each for each in pipeline.passes if not isinstance(each, Block)]
+    return Pipeline((*others, Slice(memory=str(parse_bytes(limit)))))
 
 
 def require_sizes(outputs: Sequence[Node]) -> None:

@@ -28,7 +28,8 @@ class Blockwise(Operation):
     block may be shorter.  Operand ``k`` is cut along its axis ``cut[k]``, or handed over whole where that
     is None.  Value ``k`` of the body is written to its blocks along axis ``join[k]`` of the result, or
     combined over the blocks where ``join[k]`` names how (``"sum"``, ``"max"``, …).  This node is
-    result ``result``; nodes that differ in nothing else are computed by one loop.
+    result ``result``; nodes that differ in nothing else are computed by one loop.  ``concurrent`` says that
+    several blocks may be at work at once, each with intermediates of its own.
     """
 
     name: ClassVar[str] = "blockwise"
@@ -40,6 +41,7 @@ class Blockwise(Operation):
     join: tuple[int | str, ...]
     result: int = 0
     symbol: str = "block"
+    concurrent: bool = False
 
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
         """The type of the body's value, with the whole index where it has a block of it."""

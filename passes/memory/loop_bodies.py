@@ -33,6 +33,7 @@ def loops_for(
     symbol: str,
     ready: Set[Node] = frozenset(),
     block: int = 1,
+    concurrent: bool = False,
 ) -> dict[Node, Node]:
     """For each of ``results``, members of the region, the loop that computes it; it is one loop for all.
 
@@ -44,7 +45,7 @@ def loops_for(
     joins = tuple(region.members[node].result for node in results)
     cut = tuple(body.cut)
     return {
-        node: make(ops.Blockwise(values, region.size, block, cut, joins, k, symbol), *body.operands)
+        node: make(ops.Blockwise(values, region.size, block, cut, joins, k, symbol, concurrent), *body.operands)
         for k, node in enumerate(results)
     }
 

@@ -1,0 +1,208 @@
+"""The pass that runs elementwise work and reductions block by block, so that what is between stays in cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from typing import ClassVar
+
+from ..ir import Graph, Node
+from ..ir import operations as ops
+from ..ir.dims import evaluate
+from ..ir.kernels import Contraction, Direct, Kernel, Rearrangement
+from ..ir.program import Program
+from ..ir.scalar import Call, postorder
+from ..ir.specialise import free_symbols
+from ..ir.traverse import rebuild
+from .fusion.streams import Members, Stream, find_streams
+from .lower import lower_unbound, pairwise
+from .manager import Pass
+from .memory.loop_bodies import Region, loops_for, unused_dim
+
+# Elements of one tensor in a block: a few such tensors of 8 bytes lie in the cache of one core.
+_BLOCK_ELEMENTS = 16384
+# Work on fewer elements takes less time than dividing it.
+_LARGE_ELEMENTS = 65536
+# Elementwise steps that read and write large tensors: from how many on a loop is worth it.
+_WORTHWHILE_STEPS = 2
+_STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
+
+
+@dataclass(frozen=True)
+class Block(Pass):
+    """Graph in; equal graph in which large elementwise work and reductions run block by block of one index.
+
+    Intermediates are then as long as a block, and never go through memory; blocks are independent, so that
+    emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
+    and where tensors are small, nothing changes. ::
+
+        %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
+        %1: f64[9000] = einsum "ab->a" %0
+        %2: f64[9000,900] = map "a / b" "ab,a->ab" %0, %1
+
+    becomes ::
+
+        %0: f64[9000,900] = blockwise {size=9000, block=18, cut=(0,), join=(0,), concurrent=True} %A do
+          %x0: f64[block,900] = input "x0"
+          %0: f64[block,900] = map "exp(a)" "ab->ab" %x0
+          %1: f64[block] = einsum "ab->a" %0
+          %2: f64[block,900] = map "a / b" "ab,a->ab" %0, %1
+          return [%2]
+        end
+    """
+
+    name: ClassVar[str] = "block"
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def run(self, graph: Graph) -> Graph:
+        """Block for the sizes at hand."""
+        return self.run_counting(graph)[0]
+
+    def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
+        """The graph, and the number of loops in it that are new."""
+        if free_symbols(graph.outputs) - self.sizes.keys() or not _has_large(graph, self.sizes):
+            return graph, Counter()
+        ordered = pairwise(graph, self.sizes)
+        blocking = _Blocking(ordered, self.sizes)
+        if not blocking.regions:
+            return graph, Counter()
+        return blocking.graph_with_loops(), Counter(stream=len(blocking.regions))
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Block:
+        """The same pass, for these sizes."""
+        return dataclasses.replace(self, sizes={**self.sizes, **sizes}) if sizes else self
+
+
+def _elements(node: Node, sizes: Mapping[str, int]) -> int:
+    total = 1
+    for size in node.type.shape:
+        total *= evaluate(size, sizes)
+    return total
+
+
+def _has_large(graph: Graph, sizes: Mapping[str, int]) -> bool:
+    return any(_elements(node, sizes) >= _LARGE_ELEMENTS for node in graph.nodes())
+
+
+class _Blocking:
+    """The streams of one graph that are worth a loop, and the graph with these loops."""
+
+    def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+        self.graph, self.sizes = graph, sizes
+        self.order = graph.nodes()
+        self.span = {x: max(_elements(y, sizes) for y in (x, *x.operands)) for x in self.order}
+        program = lower_unbound(graph, sizes)
+        self.kernels = {call.node: call.kernel for call in program.calls}
+        self.outermost = _outermost_axes(program)
+        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= _LARGE_ELEMENTS)
+        self.regions = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
+
+    def _is_streamed(self, node: Node) -> bool:
+        return node in self.kernels and is_streamed(self.kernels[node])
+
+    def _is_worthwhile(self, stream: Stream) -> bool:
+        members = stream.choices[0]
+        steps = sum(_steps(node) for node in members if self.span[node] >= _LARGE_ELEMENTS)
+        return steps >= _WORTHWHILE_STEPS and self._positions(self._chosen(stream)) > 1
+
+    def _chosen(self, stream: Stream) -> Members:
+        """The index to cut along: one whose blocks are short, which needs no combination, outermost in memory."""
+
+        def rank(members: Members) -> tuple[bool, int, int]:
+            combined = sum(isinstance(index.result, str) for index in members.values())
+            across = sum(index.result != self.outermost.get(node, 0) for node, index in members.items())
+            return self._row(members) > 2 * _BLOCK_ELEMENTS, combined, across
+
+        return min(stream.choices, key=rank)
+
+    def _positions(self, members: Members) -> int:
+        """How many positions the index has."""
+        for node, index in members.items():
+            if isinstance(index.result, int):
+                return evaluate(node.type.shape[index.result], self.sizes)
+            for place, axis in index.places:
+                return evaluate(node.operands[place].type.shape[axis], self.sizes)
+        return 1
+
+    def _row(self, members: Members) -> int:
+        """Elements of the largest tensor for each position of the index."""
+        return max(self.span[node] for node in members) // max(self._positions(members), 1)
+
+    def _region(self, stream: Stream) -> Region:
+        members = self._chosen(stream)
+        ordered = {node: members[node] for node in self.order if node in members}
+        node, index = next(iter(ordered.items()))
+        if isinstance(index.result, int):
+            return Region(node.type.shape[index.result], ordered)
+        place, axis = index.places[0]
+        return Region(node.operands[place].type.shape[axis], ordered)
+
+    def graph_with_loops(self) -> Graph:
+        """Each stream becomes a loop once all that it reads is there."""
+        of = {node: region for region in self.regions for node in region.members}
+        symbol = unused_dim(self.graph)
+        new: dict[Node, Node] = {}
+        for first in self._units(of):
+            if first in of:
+                new |= self._loop(of[first], new, symbol)
+            else:
+                new[first] = rebuild(first, [new[x] for x in first.operands])
+        return self.graph.replaced(new)
+
+    def _units(self, of: Mapping[Node, Region]) -> Iterator[Node]:
+        """The nodes outside of loops, and the first node of each loop; what each reads comes before it."""
+        leader = {node: next(iter(of[node].members)) if node in of else node for node in self.order}
+        sorter = TopologicalSorter[Node]()
+        for node in self.order:
+            sorter.add(leader[node], *(leader[x] for x in node.operands if leader[x] is not leader[node]))
+        return iter(sorter.static_order())
+
+    def _loop(self, region: Region, new: Mapping[Node, Node], symbol: str) -> dict[Node, Node]:
+        wanted = self._read_outside(region)
+        results = [node for node in region.members if node in wanted]
+        row = max(self._row(region.members), 1)
+        positions = evaluate(region.size, self.sizes)
+        blocks = -(-positions // max(_BLOCK_ELEMENTS // row, 1))
+        return loops_for(results, region, self.order, new, symbol, block=-(-positions // blocks), concurrent=True)
+
+    def _read_outside(self, region: Region) -> set[Node]:
+        """The members that are outputs, or that something outside of the region reads."""
+        found = {x for x in self.graph.outputs if x in region.members}
+        for node in self.order:
+            if node not in region.members:
+                found.update(x for x in node.operands if x in region.members)
+        return found
+
+
+def is_streamed(kernel: Kernel) -> bool:
+    """Whether a kernel goes through its operands once: elementwise, a reduction, a product of tensor and vector."""
+    match kernel:
+        case Direct(operation=operation):
+            return isinstance(operation, _STREAMED)
+        case Rearrangement(labels=labels):
+            return len(set(labels)) == len(labels)
+        case Contraction(rows=rows, columns=columns):
+            return not rows or not columns
+    return False
+
+
+def _steps(node: Node) -> int:
+    """Passes over memory: one for each function of a map, and for each term of a sum."""
+    match node.op:
+        case ops.Map(expression=expression):
+            return sum(isinstance(part, Call) for part in postorder(expression))
+        case ops.LinearCombination(coefficients=coefficients):
+            return len(coefficients)
+        case ops.Broadcast() | ops.Cast():
+            return 0
+    return 1
+
+
+def _outermost_axes(program: Program) -> dict[Node, int]:
+    """The axis of each tensor with the largest stride."""
+    buffers = program.buffer_map()
+    return {call.node: buffers[name].layout[0] for call in program.calls for name in call.outputs[:1]
+            if buffers[name].layout}  # fmt: skip
