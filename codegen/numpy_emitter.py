@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from ..ir import Node
 from ..ir.operations import Constant
 from ..ir.program import DimBinding, KernelCall, Program, releases
+from .c_calls import library_lines
 from .emitted import Emitted, Statement
+from .helpers import HELPER_NAMES, helper_imports, helper_sources
 from .names import Names, comment, docstring_text
-from .numpy_helpers import HELPER_NAMES, helper_imports, helper_sources
 from .numpy_kernels import kernel_lines
 from .numpy_source import Source, dtype_source, number_source
 
@@ -20,20 +21,28 @@ _HEX_LINE = 96
 
 
 def emit_numpy(
-    program: Program, name: str | None = None, description: str = "", formulas: Sequence[str] = ()
+    program: Program,
+    name: str | None = None,
+    description: str = "",
+    formulas: Sequence[str] = (),
+    loops_in_c: bool = False,
 ) -> Emitted:
     """The module that runs ``program`` with NumPy alone.
 
     It has one public function.  Its parameters are the inputs in order; it returns the outputs in order
     (a tuple where there are several) as fresh arrays, 0-dimensional ones for scalars.  Every statement
     stands under its line of IR.  ``description`` heads the module, and ``formulas`` say in its function's
-    docstring what is computed.
+    docstring what is computed.  With ``loops_in_c``, loops that run on all cores are functions in C, which
+    the module compiles with the system's compiler when it is imported; those that C has no form for here stay
+    in NumPy, and a comment says why.
     """
-    return _Emitter(program, name or program.name, description, formulas).emit()
+    return _Emitter(program, name or program.name, description, formulas, loops_in_c).emit()
 
 
 class _Emitter:
-    def __init__(self, program: Program, name: str, description: str, formulas: Sequence[str]) -> None:
+    def __init__(
+        self, program: Program, name: str, description: str, formulas: Sequence[str], loops_in_c: bool
+    ) -> None:
         names = Names(["np", *HELPER_NAMES])
         self.program, self.description, self.formulas = program, description, formulas
         self.function = names.identifier(name)
@@ -41,7 +50,7 @@ class _Emitter:
         inputs = {each: names.identifier(each) for each in program.inputs}
         dims = {binding.symbol: names.identifier(binding.symbol) for binding in program.dims}
         buffers = {each.name: names.identifier(each.name) for each in program.buffers if each.name not in inputs}
-        self.source = Source(program, names, {**inputs, **buffers}, dims)
+        self.source = Source(program, names, {**inputs, **buffers}, dims, functions=[] if loops_in_c else None)
 
     def emit(self) -> Emitted:
         """The body first, which says what helpers and sizes it uses; then what stands above it."""
@@ -61,6 +70,8 @@ class _Emitter:
             lines += [*constant_lines(self.source.buffers[name], node), ""]
         for helper in helper_sources(self.source.helpers):
             lines += ["", *helper.split("\n"), ""]
+        if self.source.functions:
+            lines += ["", *library_lines(self.source.functions, self.source.names), ""]
         parameters = ", ".join(self.source.buffers[name] for name in self.program.inputs)
         lines += ["", f"def {self.function}({parameters}):"]
         return lines + [f"{_INDENT}{text}".rstrip() for text in self._docstring()]

@@ -7,12 +7,6 @@ in his CALERF), good to a few units in the last place.
 
 from __future__ import annotations
 
-import contextvars
-import inspect
-import os
-from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -131,87 +125,3 @@ def _erfc(x: Any) -> Any:
     tail = _erfc_beyond(np.abs(rest))
     result[~near] = np.where(rest < 0, 2 - tail, tail)
     return result.astype(x.dtype, copy=False)
-
-
-def _in_blocks(function: Any, size: Any, block: Any) -> Any:
-    """function(start, stop) for blocks of ``size`` positions, on all cores; what they return, in order."""
-    starts = range(0, size, block)
-    results = [None] * len(starts)
-    left = deque(enumerate(starts))
-
-    def work() -> None:
-        while left:
-            try:
-                number, start = left.popleft()
-            except IndexError:  # another thread took the last block
-                return
-            results[number] = function(start, min(start + block, size))
-
-    others = [_threads().submit(contextvars.copy_context().run, work) for _ in range(min(_cores(), len(starts)) - 1)]
-    try:
-        work()
-    finally:
-        left.clear()
-        wait(others)
-    for other in others:
-        other.result()
-    return results
-
-
-def _cores() -> Any:
-    """How many blocks run at once: as many as the threads of NumPy's matrix products."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(wanted) if wanted.isdigit() and int(wanted) else os.cpu_count() or 1
-
-
-def _threads() -> Any:
-    """The threads that help the one that calls, begun when first needed; a forked process begins its own."""
-    if _THREADS.get("process") != os.getpid():
-        _THREADS.update(process=os.getpid(), pool=ThreadPoolExecutor(max(_cores() - 1, 1), "otus"))
-    return _THREADS["pool"]
-
-
-_THREADS: dict[str, Any] = {}
-
-_FUNCTIONS = {
-    f.__name__: f
-    for f in (
-        _sigmoid, _softplus, _shift, _logsumexp,
-        _polynomial, _erf_near_zero, _erfc_middle, _erfc_tail, _erfc_beyond, _erf, _erfc,
-        _cores, _threads, _in_blocks,
-    )
-}  # fmt: skip
-_ERROR_FUNCTIONS = ("_polynomial", "_erf_near_zero", "_erfc_middle", "_erfc_tail", "_erfc_beyond")
-_NEEDS = {"_erf": _ERROR_FUNCTIONS, "_erfc": _ERROR_FUNCTIONS, "_in_blocks": ("_cores", "_threads")}
-# What stands at the head of a module that uses a helper.
-_IMPORTS = {
-    "_in_blocks": (
-        "import contextvars",
-        "import os",
-        "from collections import deque",
-        "from concurrent.futures import ThreadPoolExecutor, wait",
-    )
-}
-_VARIABLES = {"_in_blocks": "_THREADS = {}"}
-_IMPORTED = ("contextvars", "os", "deque", "ThreadPoolExecutor", "wait", "_THREADS")
-
-HELPER_NAMES = frozenset({*_FUNCTIONS, *_IMPORTED})
-
-
-def helper_imports(used: Iterable[str]) -> list[str]:
-    """The imports that the helpers of ``used`` need beside NumPy's, all of the standard library."""
-    return [line for name in sorted(used) for line in _IMPORTS.get(name, ())]
-
-
-def helper_sources(used: Iterable[str]) -> list[str]:
-    """The source of each helper of ``used`` and of those it needs, in the order of this module."""
-    wanted = {name for each in used for name in (each, *_NEEDS.get(each, ()))}
-    variables = [_VARIABLES[name] for name in _VARIABLES if name in wanted]
-    return [*variables, *(_source(name) for name in _FUNCTIONS if name in wanted)]
-
-
-def _source(name: str) -> str:
-    """The function as it stands here, without the annotations."""
-    return (
-        inspect.getsource(_FUNCTIONS[name]).replace(": Any", "").replace(" -> Any", "").replace(" -> None", "").rstrip()
-    )

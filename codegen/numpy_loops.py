@@ -8,6 +8,8 @@ from dataclasses import replace
 from ..ir.kernels import BlockLoop
 from ..ir.program import KernelCall, releases
 from ..ir.types import TensorType
+from .c_calls import call_lines
+from .c_steps import NotInC
 from .names import comment
 from .numpy_source import Source, dtype_source, permuted
 
@@ -21,16 +23,23 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: Pr
     block = f"{start}:{stop}"
     inner, views = _inside(loop, call, source, block)
     length, size = inner.dims[loop.symbol], source.size(loop.size)
-    body = [*views, *_body(inner, print_call)]
+    parts = _Parts(loop, call, source, inner)
     made = [
         f"{source.buffers[name]} = {_initial(join, source, inner, value, loop)}"
         for name, value, join in zip(call.outputs, inner.program.outputs, loop.join, strict=True)
     ]
+    if loop.concurrent and source.functions is not None:
+        try:
+            before, compute = call_lines(loop, call, source, inner, (start, stop))
+        except NotInC as reason:
+            made.insert(0, comment(f"in NumPy, since there is no form in C here for {reason}"))
+        else:
+            return [*made, *before, *_function(parts, compute, source, (start, stop, size))]
+    body = [*views, *_body(inner, print_call)]
     if loop.symbol in source.used_dims:
         body.insert(0, f"{length} = {stop} - {start}")
-    parts = _Parts(loop, call, source, inner)
     if loop.concurrent:
-        return [*made, *_function(parts, body, source, (start, stop, size))]
+        return [*made, *_function(parts, [*body, *parts.written(block)], source, (start, stop, size))]
     # A view that stays would keep the operand's memory, which may be freed after the loop.
     read = [inner.buffers[name] for name, axis in zip(loop.body.inputs, loop.cut, strict=True) if axis is not None]
     done = [*(inner.buffers[value] for value in inner.program.outputs), *read]
@@ -44,7 +53,7 @@ def _function(parts: _Parts, body: Sequence[str], source: Source, span: tuple[st
     start, stop, size = span
     source.helpers.add("_in_blocks")
     name = source.temporary("one_block")
-    lines = [*body, *parts.written(f"{start}:{stop}")]
+    lines = list(body)
     given = ", ".join(parts.given)
     if given:
         lines.append(f"return {given}")

@@ -10,12 +10,16 @@ from ..ir.dims import SizeFunction, Symbol, product
 from ..ir.program import KernelCall, Program
 from ..ir.scalar import Number
 from ..ir.types import TensorType
+from .c_loops import CFunction
 from .names import Names
 
 
 @dataclass
 class Source:
-    """The names of one module, and what its body has used so far."""
+    """The names of one module, and what its body has used so far.
+
+    ``functions`` are its functions in C, None where it is to have none.
+    """
 
     program: Program
     names: Names
@@ -23,6 +27,7 @@ class Source:
     dims: Mapping[str, str]
     helpers: set[str] = field(default_factory=set)
     used_dims: set[str] = field(default_factory=set)
+    functions: list[CFunction] | None = None
 
     def __post_init__(self) -> None:
         self._types = {name: buffer.type for name, buffer in self.program.buffer_map().items()}

@@ -42,7 +42,8 @@ def compile(
         What to compute; the function returns the same structure, over arrays.  Several outputs share
         every common part.  Of a program from :func:`otus.parse` or :func:`otus.load`: a dict of its outputs.
     backend
-        ``"numpy"``, or ``"reference"``: slow and obviously right.
+        ``"numpy"``; ``"c"``, which is NumPy with large elementwise loops compiled by the system's C compiler; or
+        ``"reference"``: slow and obviously right.
     dims
         Sizes of symbolic dims that are to be fixed.
     memory_limit
@@ -68,7 +69,7 @@ def compile(
     >>> f(A=numpy.eye(2), x=numpy.array([1.0, 2.0]))["y"]
     array([1., 2.])
     """
-    from .passes import DEFAULT_PIPELINE
+    from .passes import DEFAULT_PIPELINE, default_pipeline
     from .runtime.compiled import CompiledFunction, Request, only, require_backend
 
     require_backend(backend)
@@ -78,7 +79,7 @@ def compile(
         order, positions, labels = tuple(outputs.tensors), positions or outputs.positions, outputs.labels
         outputs = dict(outputs.outputs)
     graph, found = _sized_graph(outputs, dims, positions, labels)
-    text = pipeline if pipeline is not None else ("expand" if backend == "reference" else DEFAULT_PIPELINE)
+    text = pipeline if pipeline is not None else default_pipeline(backend)
     if not isinstance(text, str):
         raise OtusError(f"pipeline={text!r} is not text such as {DEFAULT_PIPELINE!r}")
     request = Request(

@@ -35,6 +35,16 @@ _ALL = (
 PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in _ALL}
 DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,symmetric,fuse,block"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
+# What differs from the default: compiled loops are worth it sooner, and keep what is between in registers.
+_PIPELINES = {
+    "reference": "expand",
+    "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=131072}"),
+}
+
+
+def default_pipeline(backend: str) -> str:
+    """The pipeline for a backend, where none is given."""
+    return _PIPELINES.get(backend, DEFAULT_PIPELINE)
 
 
 def parse_pipeline(text: str) -> Pipeline:
@@ -62,6 +72,7 @@ __all__ = [
     "Pipeline",
     "Report",
     "Slice",
+    "default_pipeline",
     "describe",
     "graph_text",
     "innermost_requests",

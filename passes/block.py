@@ -22,10 +22,6 @@ from .lower import lower_unbound, pairwise
 from .manager import Pass
 from .memory.loop_bodies import Region, loops_for, unused_dim
 
-# Elements of one tensor in a block: a few such tensors of 8 bytes lie in the cache of one core.
-_BLOCK_ELEMENTS = 16384
-# Work on fewer elements takes less time than dividing it.
-_LARGE_ELEMENTS = 65536
 # Elementwise steps that read and write large tensors: from how many on a loop is worth it.
 _WORTHWHILE_STEPS = 2
 _STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
@@ -37,7 +33,8 @@ class Block(Pass):
 
     Intermediates are then as long as a block, and never go through memory; blocks are independent, so that
     emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
-    and where tensors are small, nothing changes. ::
+    and where no tensor has as many as ``large`` elements, nothing changes.  The largest tensor of a block has
+    about ``elements`` of them. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
         %1: f64[9000] = einsum "ab->a" %0
@@ -55,6 +52,8 @@ class Block(Pass):
     """
 
     name: ClassVar[str] = "block"
+    large: int = 1048576
+    elements: int = 32768
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -63,10 +62,10 @@ class Block(Pass):
 
     def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
         """The graph, and the number of loops in it that are new."""
-        if free_symbols(graph.outputs) - self.sizes.keys() or not _has_large(graph, self.sizes):
+        if free_symbols(graph.outputs) - self.sizes.keys() or not self._has_large(graph):
             return graph, Counter()
         ordered = pairwise(graph, self.sizes)
-        blocking = _Blocking(ordered, self.sizes)
+        blocking = _Blocking(ordered, self)
         if not blocking.regions:
             return graph, Counter()
         return blocking.graph_with_loops(), Counter(stream=len(blocking.regions))
@@ -74,6 +73,9 @@ class Block(Pass):
     def with_sizes(self, sizes: Mapping[str, int]) -> Block:
         """The same pass, for these sizes."""
         return dataclasses.replace(self, sizes={**self.sizes, **sizes}) if sizes else self
+
+    def _has_large(self, graph: Graph) -> bool:
+        return any(_elements(node, self.sizes) >= self.large for node in graph.nodes())
 
 
 def _elements(node: Node, sizes: Mapping[str, int]) -> int:
@@ -83,21 +85,18 @@ def _elements(node: Node, sizes: Mapping[str, int]) -> int:
     return total
 
 
-def _has_large(graph: Graph, sizes: Mapping[str, int]) -> bool:
-    return any(_elements(node, sizes) >= _LARGE_ELEMENTS for node in graph.nodes())
-
-
 class _Blocking:
     """The streams of one graph that are worth a loop, and the graph with these loops."""
 
-    def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
-        self.graph, self.sizes = graph, sizes
+    def __init__(self, graph: Graph, options: Block) -> None:
+        sizes = options.sizes
+        self.graph, self.options, self.sizes = graph, options, sizes
         self.order = graph.nodes()
         self.span = {x: max(_elements(y, sizes) for y in (x, *x.operands)) for x in self.order}
         program = lower_unbound(graph, sizes)
         self.kernels = {call.node: call.kernel for call in program.calls}
         self.outermost = _outermost_axes(program)
-        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= _LARGE_ELEMENTS)
+        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large)
         self.regions = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
 
     def _is_streamed(self, node: Node) -> bool:
@@ -105,7 +104,7 @@ class _Blocking:
 
     def _is_worthwhile(self, stream: Stream) -> bool:
         members = stream.choices[0]
-        steps = sum(_steps(node) for node in members if self.span[node] >= _LARGE_ELEMENTS)
+        steps = sum(_steps(node) for node in members if self.span[node] >= self.options.large)
         return steps >= _WORTHWHILE_STEPS and self._positions(self._chosen(stream)) > 1
 
     def _chosen(self, stream: Stream) -> Members:
@@ -114,7 +113,7 @@ class _Blocking:
         def rank(members: Members) -> tuple[bool, int, int]:
             combined = sum(isinstance(index.result, str) for index in members.values())
             across = sum(index.result != self.outermost.get(node, 0) for node, index in members.items())
-            return self._row(members) > 2 * _BLOCK_ELEMENTS, combined, across
+            return self._row(members) > 2 * self.options.elements, combined, across
 
         return min(stream.choices, key=rank)
 
@@ -165,7 +164,7 @@ class _Blocking:
         results = [node for node in region.members if node in wanted]
         row = max(self._row(region.members), 1)
         positions = evaluate(region.size, self.sizes)
-        blocks = -(-positions // max(_BLOCK_ELEMENTS // row, 1))
+        blocks = -(-positions // max(self.options.elements // row, 1))
         return loops_for(results, region, self.order, new, symbol, block=-(-positions // blocks), concurrent=True)
 
     def _read_outside(self, region: Region) -> set[Node]:

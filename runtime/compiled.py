@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,4 +274,6 @@ def require_backend(name: str) -> None:
 
 def backend_states() -> dict[str, str | None]:
     """Each backend, and why it cannot run here (None where it can)."""
-    return {"numpy": None, "triton": "this version has no Triton emitter", "reference": None}
+    compiler = os.environ.get("CC", "cc")
+    no_compiler = None if shutil.which(compiler) else f"there is no C compiler {compiler!r}; install one, or set CC"
+    return {"numpy": None, "c": no_compiler, "triton": "this version has no Triton emitter", "reference": None}

@@ -135,7 +135,12 @@ class Planner:
         known = self._by_program.get(program)
         if known is not None:
             return known
-        emitted = emit_numpy(program, description=self._request.description, formulas=self._formulas())
+        emitted = emit_numpy(
+            program,
+            description=self._request.description,
+            formulas=self._formulas(),
+            loops_in_c=self._request.backend == "c",
+        )
         code = Executable.of(emitted.source, emitted.function)
         plan = Plan(graph, report, program, emitted, program.inputs, code.load(), code)
         self._by_program[program] = plan

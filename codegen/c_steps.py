@@ -1,0 +1,124 @@
+"""The body of a loop as steps, all of one form: a scalar expression over an index space, some of it reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..ir import Size
+from ..ir import operations as ops
+from ..ir.kernels import Contraction, Direct, Kernel, Rearrangement
+from ..ir.program import KernelCall, Program
+from ..ir.scalar import Scalar, argument, call
+from ..ir.types import TensorType
+
+
+class NotInC(Exception):
+    """A kernel, function or dtype that has no form in C here; what it says is printed in the module."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that a step reads; ``axes[k]`` is the axis of the step's space that its axis ``k`` runs along."""
+
+    buffer: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """``buffer[result] = reduction over the other axes of expression(operands)``.
+
+    ``sizes`` are those of the index space.  ``reduction`` is None where nothing is reduced.  ``text`` is the
+    line of IR that this carries out.
+    """
+
+    buffer: str
+    sizes: tuple[Size, ...]
+    operands: tuple[Operand, ...]
+    expression: Scalar
+    result: tuple[int, ...]
+    reduction: str | None = None
+    text: str = ""
+
+    @property
+    def reduced(self) -> tuple[int, ...]:
+        """The axes of the space that the result lacks."""
+        return tuple(axis for axis in range(len(self.sizes)) if axis not in self.result)
+
+
+def steps_of(body: Program) -> list[Step]:
+    """The steps of a program of elementwise kernels and reductions; raises ``NotInC`` for any other."""
+    types = {name: buffer.type for name, buffer in body.buffer_map().items()}
+    steps = [_step(each.kernel, each, [types[name] for name in each.inputs]) for each in body.calls]
+    return [replace(step, text=each.text) for step, each in zip(steps, body.calls, strict=True)]
+
+
+def _step(kernel: Kernel, made: KernelCall, types: Sequence[TensorType]) -> Step:
+    match kernel:
+        case Direct(operation=operation):
+            return _direct(operation, made, types)
+        case Rearrangement(labels=labels, output=output):
+            return _contracted(made, types, [labels], output, argument(0))
+        case Contraction(left=left, right=right, output=output):
+            return _contracted(made, types, [left, right], output, call("mul", argument(0), argument(1)))
+    raise NotInC(f"{kernel.name} {kernel.text}")
+
+
+def _contracted(
+    made: KernelCall,
+    types: Sequence[TensorType],
+    inputs: Sequence[tuple[int, ...]],
+    output: tuple[int, ...],
+    expression: Scalar,
+) -> Step:
+    order = list(dict.fromkeys([*output, *(label for labels in inputs for label in labels)]))
+    found = {label: size for labels, type in zip(inputs, types, strict=True)
+             for label, size in zip(labels, type.shape, strict=True)}  # fmt: skip
+    operands = tuple(
+        Operand(name, tuple(order.index(label) for label in labels))
+        for name, labels in zip(made.inputs, inputs, strict=True)
+    )
+    reduction = "sum" if len(output) < len(order) else None
+    sizes = tuple(found[label] for label in order)
+    return Step(made.outputs[0], sizes, operands, expression, tuple(range(len(output))), reduction)
+
+
+def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorType]) -> Step:
+    name = made.outputs[0]
+    shape = made.node.type.shape
+    every = tuple(range(len(shape)))
+    match operation:
+        case ops.Map(expression=expression, inputs=inputs):
+            return Step(name, shape, _operands(made, inputs), expression, every)
+        case ops.LinearCombination(coefficients=coefficients, inputs=inputs):
+            return Step(name, shape, _operands(made, inputs), _sum_of_multiples(coefficients), every)
+        case ops.Cast():
+            return Step(name, shape, _operands(made, [every]), argument(0), every)
+        case ops.Broadcast(axes=axes):
+            return Step(name, shape, _operands(made, [axes]), argument(0), every)
+        case ops.Reduce(kind=kind, axes=axes):
+            space = types[0].shape
+            kept = tuple(axis for axis in range(len(space)) if axis not in axes)
+            return Step(name, space, _operands(made, [tuple(range(len(space)))]), argument(0), kept, kind)
+    raise NotInC(operation.name)
+
+
+def _operands(made: KernelCall, inputs: Sequence[Sequence[int]]) -> tuple[Operand, ...]:
+    return tuple(Operand(name, tuple(labels)) for name, labels in zip(made.inputs, inputs, strict=True))
+
+
+def _sum_of_multiples(coefficients: Sequence[complex]) -> Scalar:
+    total: Scalar | None = None
+    for position, coefficient in enumerate(coefficients):
+        term: Scalar = argument(position)
+        if coefficient == -1 and total is not None:
+            total = call("sub", total, term)
+            continue
+        if coefficient == -1:
+            term = call("neg", term)
+        elif coefficient != 1:
+            term = call("mul", coefficient, term)
+        total = term if total is None else call("add", total, term)
+    assert total is not None
+    return total
