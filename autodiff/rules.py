@@ -274,5 +274,5 @@ _LEAF = "it has no operands"
 NO_RULE: dict[str, str] = {
     **dict.fromkeys(("input", "constant", "delta", "iota", "extent"), _LEAF),
     "derivative": "it is a request, which the expand pass replaces first",
-    "blockwise": "it is a loop that the slice pass makes, after derivatives are expanded",
+    "blockwise": "it is a loop that the passes block and slice make, after derivatives are expanded",
 }

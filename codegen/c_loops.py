@@ -279,11 +279,9 @@ class _Nest:
                 self.statements.lines.append(f"{self._target(placed)} = {value};")
             return
         rule = _REDUCTIONS.get(step.reduction)
-        if rule is None:
+        if rule is None or (step.reduction == "shift" and self._is_result(step.buffer)):
             raise NotInC(f"reduction {step.reduction}")
         if self._depth(placed) is None:
-            if step.reduction == "shift":
-                raise NotInC("reduction shift over an axis that is not the last in memory")
             target = self._target(placed)
             self.statements.lines.append(f"{target} = {rule.combined(target, value)};")
             return
@@ -292,8 +290,11 @@ class _Nest:
         if rule.sees_nan and dtype.is_inexact:
             self.statements.lines.append(f"{name}_nan |= {value} != {value};")
 
+    def _is_result(self, buffer: str) -> bool:
+        return buffer in self.writer.join
+
     def _is_kept(self, buffer: str) -> bool:
-        return buffer in self.writer.stored or buffer in self.writer.join
+        return buffer in self.writer.stored or self._is_result(buffer)
 
     def _operand(self, placed: Placed, operand: Operand) -> Value:
         kind = self.writer.buffers[operand.buffer].type.dtype
@@ -302,6 +303,10 @@ class _Nest:
         loops = [placed.loop(axis) for axis in operand.axes]
         indices = [None if loop is None else f"{_LOOP}{loop}" for loop in loops]
         code = self.writer.place(operand.buffer, indices)
+        producer = self.writer.placed.get(operand.buffer)
+        if producer is not None and producer.step.reduction == "shift":
+            largest = self.statements.define(c_type(kind), code)
+            code = f"{largest} - {largest} == 0 ? {largest} : 0"
         return Value(self.statements.define(c_type(kind), code), kind)
 
     def _target(self, placed: Placed) -> str:
@@ -333,8 +338,6 @@ class _Nest:
         value = self.sums[placed.step.buffer]
         if rule.sees_nan and dtype.is_inexact:
             value = f"({value}_nan ? {number(float('nan'), dtype)} : {value})"
-        if placed.step.reduction == "shift":
-            value = f"({value} - {value} == 0 ? {value} : 0)"
         target = self._target(placed)
         return [f"{target} = {rule.combined(target, value) if placed.sums_rows else value};"]
 

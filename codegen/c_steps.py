@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..ir import Size
 from ..ir import operations as ops
-from ..ir.kernels import Contraction, Direct, Kernel, Rearrangement
+from ..ir.kernels import Contraction, Copy, Direct, Kernel, Rearrangement
 from ..ir.program import KernelCall, Program
 from ..ir.scalar import Scalar, argument, call
 from ..ir.types import TensorType
@@ -56,6 +56,9 @@ def steps_of(body: Program) -> list[Step]:
 
 def _step(kernel: Kernel, made: KernelCall, types: Sequence[TensorType]) -> Step:
     match kernel:
+        case Copy():
+            every = tuple(range(len(types[0].shape)))
+            return Step(made.outputs[0], types[0].shape, _operands(made, [every]), argument(0), every)
         case Direct(operation=operation):
             return _direct(operation, made, types)
         case Rearrangement(labels=labels, output=output):

@@ -223,7 +223,7 @@ def test_what_can_be_looked_at() -> None:
     assert f.outputs == ("y",)
     assert "y = A @ x" in f.source
     assert f.ir.splitlines()[-1] == 'return {"y": %0}'
-    assert [each.name for each in f.report][-1] == "fuse"
+    assert [each.name for each in f.report][-1] == "block"
     assert f.cost(i=10, j=20).flops == 400
     assert [call.kernel.name for call in f.program.calls] == ["contract"]
     (where,) = f.provenance
