@@ -22,6 +22,9 @@ Call = Callable[[], Any]
 Builder = Callable[[], Call]
 Array = npt.NDArray[Any]
 
+IN_C = "Otus, loops in C"
+OWN = ("Otus", IN_C)
+
 REPETITIONS = 7
 SLOW_REPETITIONS = 3  # of a contender that takes longer than _SLOW; the table says how many
 _SLOW = 1.0  # seconds
@@ -40,7 +43,8 @@ class Case:
     """Otus and its peers on one set of data: each builder compiles, and returns a call without arguments.
 
     ``answer`` brings what calls return into a form in which equal answers are equal; ``by_hand`` names
-    contenders that are no library, which do not count for the best peer.
+    contenders that are no library, which do not count for the best peer.  ``in_c`` is Otus with the backend
+    ``"c"``, where the program has elementwise work for it.
     """
 
     otus: Builder
@@ -48,9 +52,11 @@ class Case:
     answer: Callable[[Any], Any] = lambda value: value
     tolerance: float = 1e-7
     by_hand: tuple[str, ...] = ()
+    in_c: Builder | None = None
 
     def builders(self) -> dict[str, Builder]:
-        return {"Otus": self.otus, **self.peers}
+        own = {"Otus": self.otus} if self.in_c is None else {"Otus": self.otus, IN_C: self.in_c}
+        return {**own, **self.peers}
 
 
 @dataclass(frozen=True)
@@ -116,22 +122,23 @@ class Outcome:
     wrong: tuple[str, ...] = ()  # contenders whose answer differs from Otus's
 
     def best_peer(self) -> str | None:
-        libraries = [x for x in self.timings if x != "Otus" and x not in self.by_hand]
+        libraries = [x for x in self.timings if x not in OWN and x not in self.by_hand]
         return min(libraries, key=lambda x: self.timings[x].median, default=None)
 
-    def ratio(self, goal: Goal, least: bool = False) -> float | None:
+    def ratio(self, goal: Goal, least: bool = False, own: str = "Otus") -> float | None:
         """Peer's time over Otus's (seconds more than the peer for a goal with ``extra``), None if not measured.
 
-        Of medians, by which goals are judged; or of each contender's least time.
+        Of medians, by which goals are judged; or of each contender's least time.  ``own`` is one of ``OWN``.
         """
         peer = goal.against or self.best_peer()
-        if peer not in self.timings or "Otus" not in self.timings:
+        if peer not in self.timings or own not in self.timings:
             return None
-        ours, theirs = (x.least if least else x.median for x in (self.timings["Otus"], self.timings[peer]))
+        ours, theirs = (x.least if least else x.median for x in (self.timings[own], self.timings[peer]))
         return theirs / ours if goal.extra is None else ours - theirs
 
-    def met(self, goal: Goal) -> bool | None:
-        found = self.ratio(goal)
+    def met(self, goal: Goal, own: str = "Otus") -> bool | None:
+        """Whether the goal is reached with one of ``OWN``; None if not measured."""
+        found = self.ratio(goal, own=own)
         if found is None:
             return None
         return found >= goal.ratio if goal.extra is None else found <= goal.extra

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .harness import Builder, Call, Case
+from .harness import Builder, Call, Case, UnavailableError
 from .peers import library, need
 
 Array = npt.NDArray[Any]
@@ -32,17 +32,25 @@ class Problem:
         if compiled and kind in ("value", "grad"):
             peers["torch.compile"] = lambda: torch_call(self, kind, compiled=True)
         hand = {} if by_hand is None else {"NumPy by hand": by_hand}
-        return Case(lambda: otus_call(self, kind), {**peers, **hand}, tolerance=tolerance, by_hand=tuple(hand))
+        return Case(
+            lambda: otus_call(self, kind),
+            {**peers, **hand},
+            tolerance=tolerance,
+            by_hand=tuple(hand),
+            in_c=lambda: otus_call(self, kind, backend="c"),
+        )
 
 
-def otus_call(problem: Problem, kind: str, compress: bool = False) -> Call:
+def otus_call(problem: Problem, kind: str, compress: bool = False, backend: str = "numpy") -> Call:
     """A call of the compiled derivative."""
     import otus
 
     tensors = {name: otus.tensor(name, array.shape) for name, array in problem.data.items()}
     directions = [otus.tensor(f"d{name}", array.shape) for name, array in problem.vectors.items()]
     outputs = _otus_derivative(kind, problem.function(library("otus"), tensors), problem, tensors, directions)
-    function = otus.compile(otus.compress(outputs) if compress else outputs)
+    if otus.backends()[backend] != "available":
+        raise UnavailableError(otus.backends()[backend])
+    function = otus.compile(otus.compress(outputs) if compress else outputs, backend=backend)
     data = {**problem.data, **{f"d{name}": array for name, array in problem.vectors.items()}}
     arrays = {name: data[name] for name in function.inputs}
     return lambda: function(**arrays)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .harness import Goal, Outcome, Timing
+from .harness import IN_C, OWN, Goal, Outcome, Timing
 
-_HEADINGS = ("row", "Otus", "peers", "ratio", "goal", "")
+_HEADINGS = ("row", "Otus", "loops in C", "peers", "ratio", "in C", "goal", "", "in C")
+_MET = {True: "met", False: "missed", None: "–"}
 
 
 def head(machine: dict[str, Any]) -> str:
@@ -19,20 +20,24 @@ def head(machine: dict[str, Any]) -> str:
 
 def line(outcome: Outcome) -> str:
     """One row of the table: medians, half the distance between the quartiles, and every goal."""
-    peers = [f"{name} {_time(timing)}" for name, timing in sorted_timings(outcome) if name != "Otus"]
+    peers = [f"{name} {_time(timing)}" for name, timing in sorted_timings(outcome) if name not in OWN]
     peers += [f"{name} ({seconds_text(seconds)} reported elsewhere)" for name, seconds in outcome.row.quoted.items()]
-    peers += [f"{name}: {reason}" for name, reason in outcome.reasons.items() if name != "Otus"]
-    ours = _time(outcome.timings["Otus"]) if "Otus" in outcome.timings else outcome.reasons.get("Otus", "")
+    peers += [f"{name}: {reason}" for name, reason in outcome.reasons.items() if name not in OWN]
     goals = outcome.row.goals
     cells = (
         outcome.row.name,
-        ours,
+        *(_own(outcome, name) for name in OWN),
         "; ".join(peers),
-        "; ".join(_ratio(outcome, goal) for goal in goals),
+        *("; ".join(_ratio(outcome, goal, name) for goal in goals) for name in OWN),
         "; ".join(goal.text() for goal in goals),
-        "; ".join({True: "met", False: "missed", None: "–"}[outcome.met(goal)] for goal in goals),
+        *("; ".join(_MET[outcome.met(goal, name)] for goal in goals) for name in OWN),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _own(outcome: Outcome, name: str) -> str:
+    """Otus's time, or why there is none."""
+    return _time(outcome.timings[name]) if name in outcome.timings else outcome.reasons.get(name, "–")
 
 
 def sorted_timings(outcome: Outcome) -> list[tuple[str, Timing]]:
@@ -58,9 +63,9 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def _ratio(outcome: Outcome, goal: Goal) -> str:
+def _ratio(outcome: Outcome, goal: Goal, own: str) -> str:
     """The ratio of medians, and that of least times where other work on the machine makes them differ."""
-    found, least = outcome.ratio(goal), outcome.ratio(goal, least=True)
+    found, least = outcome.ratio(goal, own=own), outcome.ratio(goal, least=True, own=own)
     if found is None or least is None:
         return "–"
     if goal.extra is not None:
@@ -91,6 +96,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
                 "found": outcome.ratio(goal),
                 "of_least": outcome.ratio(goal, least=True),
                 "met": outcome.met(goal),
+                "found_in_c": outcome.ratio(goal, own=IN_C),
+                "met_in_c": outcome.met(goal, IN_C),
             }
             for goal in outcome.row.goals
         ],

@@ -51,7 +51,9 @@ def test_goals() -> None:
     found = outcome(Goal(1.5), Goal(1.0, "absent"), Goal(against="slow", extra=1.0))
     assert [found.met(goal) for goal in found.row.goals] == [True, None, True]
     assert [x["met"] for x in record(found)["goals"]] == [True, None, True]
-    assert line(found).endswith("| ≥ 1.5 of the best peer; ≥ 1 of absent; ≤ 1e+06 µs over slow | met; –; met |")
+    assert line(found).endswith(
+        "| ≥ 1.5 of the best peer; ≥ 1 of absent; ≤ 1e+06 µs over slow | met; –; met | –; –; – |"
+    )
 
 
 def test_what_is_written_by_hand_is_no_library() -> None:
