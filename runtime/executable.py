@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from ..ir import UnsupportedError
+
 if TYPE_CHECKING:
     from ..codegen import Emitted
 
@@ -35,10 +37,14 @@ class Executable:
         """Execute the module in a namespace of its own and return its function.
 
         The source is registered with ``linecache`` for as long as a function of it lives, so that
-        tracebacks and debuggers show its lines.
+        tracebacks and debuggers show its lines.  Raises ``UnsupportedError`` where the module has loops in C and
+        the compiler fails.
         """
         namespace: dict[str, Any] = {"__name__": f"otus.generated.{self.function}"}
-        exec(self.code, namespace)
+        try:
+            exec(self.code, namespace)
+        except RuntimeError as error:  # what an emitted module raises when it cannot compile its loops
+            raise UnsupportedError(f"backend 'c' cannot run: {error}; set CC, or use backend='numpy'") from error
         function: Callable[..., Any] = namespace[self.function]
         filename = self.code.co_filename
         _living[filename] += 1
