@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..ir import Node, Operation, Size, UnsupportedError, build, make, promote
+from ..ir.node import label_sizes
 from ..ir.operations import (
     Broadcast,
     Cast,
@@ -57,14 +58,6 @@ def _extra(extra: int) -> list[int]:
     return [-1 - k for k in range(extra)]
 
 
-def _sizes(node: Node, inputs: Sequence[Sequence[int]]) -> dict[int, Size]:
-    return {
-        label: size
-        for labels, operand in zip(inputs, node.operands, strict=True)
-        for label, size in zip(labels, operand.type.shape, strict=True)
-    }
-
-
 def _einsum(node: Node, position: int, cotangent: Node, extra: int) -> Node:
     """``Y = A·B`` gives ``Ā = Ȳ·B``: the same product with the cotangent in the operand's place."""
     assert isinstance(node.op, Einsum)
@@ -73,7 +66,7 @@ def _einsum(node: Node, position: int, cotangent: Node, extra: int) -> Node:
         [cotangent, *(node.operands[k] for k in others)],
         [_labels(extra, node.op.output), *(node.op.inputs[k] for k in others)],
         _labels(extra, node.op.inputs[position]),
-        _sizes(node, node.op.inputs),
+        label_sizes(node.operands, node.op.inputs),
     )
 
 

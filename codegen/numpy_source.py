@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..ir import Dim, DType, Size
+from ..ir import DType, Size
 from ..ir.dims import SizeFunction, Symbol, product
 from ..ir.program import KernelCall, Program
 from ..ir.scalar import Number
@@ -149,8 +149,3 @@ def dtype_source(dtype: DType) -> str:
 def size_of(type: TensorType, labels: Sequence[int]) -> dict[int, Size]:
     """The size of each label of a tensor."""
     return dict(zip(labels, type.shape, strict=True))
-
-
-def is_plain_symbol(size: Size) -> bool:
-    """Whether a size is one symbol."""
-    return isinstance(size, Dim) and size.is_symbol

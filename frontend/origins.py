@@ -12,9 +12,8 @@ from weakref import WeakKeyDictionary
 
 from ..ir import Node, inputs_of
 from ..ir.dims import symbols
-from ..ir.operations import Input
 from ..ir.specialise import free_symbols, node_symbols
-from ..ir.traverse import dependents, topological
+from ..ir.traverse import dependents, input_label, topological
 
 _remembered: WeakKeyDictionary[Node, tuple[Node, ...]] = WeakKeyDictionary()
 
@@ -40,9 +39,9 @@ def remembered_inputs(outputs: Sequence[Node]) -> tuple[Node, ...]:
     missing = _undetermined(outputs)
     if not missing:
         return ()
-    taken = {_label(node) for node in inputs_of(outputs)}
+    taken = {input_label(node) for node in inputs_of(outputs)}
     found = dict.fromkeys(each for node in topological(outputs) for each in _remembered.get(node, ()))
-    return tuple(node for node in found if missing & _sizes_of(node) and _label(node) not in taken)
+    return tuple(node for node in found if missing & _sizes_of(node) and input_label(node) not in taken)
 
 
 def _undetermined(outputs: Sequence[Node]) -> frozenset[str]:
@@ -53,8 +52,3 @@ def _undetermined(outputs: Sequence[Node]) -> frozenset[str]:
 
 def _sizes_of(node: Node) -> frozenset[str]:
     return frozenset().union(*map(symbols, node.type.shape))
-
-
-def _label(node: Node) -> str:
-    assert isinstance(node.op, Input)
-    return node.op.label

@@ -14,7 +14,7 @@ import numpy as np
 
 from .dims import Size
 from .dtypes import DType, to_numpy_dtype
-from .node import Node, make
+from .node import Node, label_sizes, make
 from .operations import (
     Broadcast,
     Cast,
@@ -113,9 +113,7 @@ def contract(
     A repeated index embeds a diagonal, through a delta; a missing one (its size in ``sizes``)
     broadcasts.
     """
-    known: dict[int, Size] = dict(sizes or {})
-    for labels, operand in zip(inputs, operands, strict=True):
-        known.update(zip(labels, operand.type.shape, strict=True))
+    known = {**(sizes or {}), **label_sizes(operands, inputs)}
     present = {label for labels in inputs for label in labels}
     nodes, terms, result, kept, axes = list(operands), list(inputs), [], [], []
     fresh = max([*known, *output, 0]) + 1
@@ -163,8 +161,7 @@ def map_node(
     if rank is None:
         rank = operands[0].ndim
     labels = [tuple(x) for x in inputs] if inputs is not None else [tuple(range(rank))] * len(operands)
-    sizes = {axis: size for x, names in zip(operands, labels, strict=True)
-             for axis, size in zip(names, x.type.shape, strict=True)}  # fmt: skip
+    sizes = label_sizes(operands, labels)
     if not used_arguments(expression):
         # Literals alone: the same value everywhere, computed once from a 1 of the right dtype.
         one = constant(1, infer_dtype(expression, []))
@@ -212,12 +209,11 @@ def linear_combination(
         rank = operands[0].ndim
     dtype = operands[0].type.dtype
     labels = [tuple(x) for x in inputs] if inputs is not None else [tuple(range(rank))] * len(operands)
-    sizes: dict[int, Size] = {}
     collected: dict[tuple[Node, tuple[int, ...]], Number] = {}
     for coefficient, operand, names in zip(coefficients, operands, labels, strict=True):
-        sizes.update(zip(names, operand.type.shape, strict=True))
         key = (operand, names)
         collected[key] = collected.get(key, 0) + coefficient
+    sizes = label_sizes(operands, labels)
     shape = [sizes[axis] for axis in range(rank)]
     terms = [(k, number_of_kind(c, dtype)) for k, c in collected.items() if keep or c != 0]
     if not terms:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .dims import Dim, Size, ceil_divide, evaluate, minimum, product, substitute, symbols, to_sympy
 from .errors import NamingError, nearest
-from .node import Node
+from .node import Node, label_sizes
 from .operations import (
     SVD,
     Blockwise,
@@ -162,9 +162,7 @@ def flops(node: Node) -> Size:
 
 def _einsum_flops(node: Node) -> Size:
     assert isinstance(node.op, Einsum)
-    sizes: dict[int, Size] = {}
-    for labels, operand in zip(node.op.inputs, node.operands, strict=True):
-        sizes.update(zip(labels, operand.type.shape, strict=True))
+    sizes = label_sizes(node.operands, node.op.inputs)
     summed = len(set(sizes)) > len(node.op.output)
     if not summed and any(isinstance(x.op, Delta) for x in node.operands):
         return _embedding_flops(node, sizes)

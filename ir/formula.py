@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 
 from . import operations as ops
 from .dims import Dim, Size
-from .node import Node
+from .node import Node, label_sizes
 from .operations import Operation
-from .operations.algebra import IndexLists
 from .scalar import Argument, Call, Literal, Number, Scalar, postorder
 from .traverse import count_uses, topological
 
@@ -202,7 +201,7 @@ class _Writer:
     def _einsum(self, node: Node, indices: Sequence[str]) -> Text:
         assert isinstance(node.op, ops.Einsum)
         names = dict(zip(node.op.output, indices, strict=True))
-        sizes = _label_sizes(node, node.op.inputs)
+        sizes = label_sizes(node.operands, node.op.inputs)
         summed = [x for x in sizes if x not in names]
         names.update(zip(summed, self._fresh([sizes[x] for x in summed], indices), strict=True))
         with self._scope(self.taken | set(names.values())):
@@ -298,14 +297,6 @@ class _Writer:
 
 _LEAVES: tuple[type[Operation], ...] = (ops.Input, ops.Constant, ops.Delta, ops.Iota, ops.Extent, ops.Broadcast)
 _WHOLE: tuple[type[Operation], ...] = (ops.ScatterAdd, ops.Concatenate, ops.Pad, ops.CumulativeSum)
-
-
-def _label_sizes(node: Node, inputs: IndexLists) -> dict[int, Size]:
-    return {
-        label: size
-        for labels, operand in zip(inputs, node.operands, strict=True)
-        for label, size in zip(labels, operand.type.shape, strict=True)
-    }
 
 
 def _same_but_ones(node: Node) -> bool:

@@ -6,11 +6,11 @@ are in the order of its axes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .dims import Size
+from .dims import Size, evaluate
 from .operations import Operation
 from .subscripts import LETTERS
 
@@ -158,6 +158,10 @@ class BlockLoop(Kernel):
     join: tuple[int | str, ...]
     symbol: str
     concurrent: bool = False
+
+    def block_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """The sizes in the body where the loop stands among ``sizes``: those of its largest block."""
+        return {**sizes, self.symbol: min(self.block, evaluate(self.size, sizes))}
 
     @property
     def text(self) -> str:

@@ -6,8 +6,10 @@ common subexpression exists once by construction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
+from .dims import Size
 from .operations.base import Operation
 from .types import TensorType
 
@@ -68,3 +70,12 @@ def make(op: Operation, *operands: Node) -> Node:
     _set(node, "operands", operands)
     _set(node, "type", inferred)
     return _interned.setdefault(key, node)
+
+
+def label_sizes(operands: Sequence[Node], inputs: Sequence[Sequence[int]]) -> dict[int, Size]:
+    """The size of each label of aligned operands, ``inputs[k]`` being the labels of the axes of operand ``k``."""
+    return {
+        label: size
+        for operand, labels in zip(operands, inputs, strict=True)
+        for label, size in zip(labels, operand.type.shape, strict=True)
+    }

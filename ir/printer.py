@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .dims import Dim, Size
+from .dims import Dim
 from .dtypes import DType
-from .node import Node
+from .node import Node, label_sizes
 from .operations import Blockwise, Constant, Einsum, Input, LinearCombination, Map, Operation
 from .operations.algebra import IndexLists
 from .scalar import number_text, scalar_text
@@ -145,10 +145,7 @@ def _subscripts(node: Node, inputs: IndexLists, output: Iterable[int]) -> str:
 def index_letters(node: Node) -> dict[int, str] | None:
     """Letters for the indices of an einsum, map or linear combination, after the sizes' names."""
     assert isinstance(node.op, (Einsum, Map, LinearCombination))
-    sizes: dict[int, Size] = {}
-    for labels, operand in zip(node.op.inputs, node.operands, strict=True):
-        sizes.update(zip(labels, operand.type.shape, strict=True))
-    return choose_letters(dict(sorted(sizes.items())))
+    return choose_letters(dict(sorted(label_sizes(node.operands, node.op.inputs).items())))
 
 
 def is_identifier(name: str) -> bool:

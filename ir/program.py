@@ -17,8 +17,6 @@ from .kernels import BlockLoop, Contraction, Kernel
 from .node import Node
 from .types import TensorType
 
-ROLES = ("input", "shape", "constant", "temporary", "output")
-
 
 @dataclass(frozen=True)
 class Buffer:
@@ -155,7 +153,7 @@ def bytes_at_steps(program: Program, sizes: Mapping[str, int]) -> list[int]:
 
 def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int]) -> int:
     """The most bytes that the body has live at once; its inputs are views."""
-    inner = {**sizes, loop.symbol: min(loop.block, evaluate(loop.size, sizes))}
+    inner = loop.block_sizes(sizes)
     given = sum(evaluate(loop.body.buffer_map()[name].bytes, inner) for name in loop.body.inputs)
     return planned_peak(loop.body, inner) - given
 

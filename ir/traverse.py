@@ -36,6 +36,12 @@ def count_uses(outputs: Sequence[Node]) -> dict[Node, int]:
     return uses
 
 
+def input_label(node: Node) -> str:
+    """The name of an input node."""
+    assert isinstance(node.op, Input)
+    return node.op.label
+
+
 def inputs_of(outputs: Iterable[Node]) -> list[Node]:
     """The input nodes that ``outputs`` read, in order of first use."""
     return [node for node in topological(outputs) if isinstance(node.op, Input)]

@@ -11,6 +11,7 @@ from ..ir.kernels import BlockLoop, Copy, DiagonalEmbedding, Direct, Factorisati
 from ..ir.printer import line, node_names
 from ..ir.program import Buffer, DimBinding, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
+from ..ir.traverse import input_label
 from .contract import ContractionOrder
 from .contraction.einsum_parts import is_embedding, is_pairwise, tied_labels
 from .contraction.layout import Operand, elementwise_memory, plan_contraction
@@ -325,12 +326,6 @@ class _Lowering:
             axes = [node.op.axes[axis] for axis in layout]
             return [*(axis for axis in range(node.ndim) if axis not in axes), *axes]
         return None
-
-
-def input_label(node: Node) -> str:
-    """The name of an input node."""
-    assert isinstance(node.op, ops.Input)
-    return node.op.label
 
 
 def kernel_operands(node: Node) -> list[Node]:

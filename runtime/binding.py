@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..ir import Dim, NamingError, Node, ShapeError, Size
 from ..ir.dims import Symbol, apply_function, evaluate, symbols
-from ..ir.operations import Input
+from ..ir.traverse import input_label
 
 
 class HasShape(Protocol):
@@ -48,16 +48,11 @@ def bind_sizes(
     return bound
 
 
-def _label(node: Node) -> str:
-    assert isinstance(node.op, Input)
-    return node.op.label
-
-
 def _axes(node: Node, array: HasShape) -> list[Axis]:
     shape, declared = tuple(array.shape), node.type.shape
     if len(shape) != len(declared):
         raise ShapeError(
-            f"tensor {_label(node)!r} was given with shape {shape}, {len(shape)} axes; "
+            f"tensor {input_label(node)!r} was given with shape {shape}, {len(shape)} axes; "
             f"its type {node.type} has {len(declared)}"
         )
     return [(node, k, declared[k], int(shape[k])) for k in range(len(shape))]
@@ -65,7 +60,7 @@ def _axes(node: Node, array: HasShape) -> list[Axis]:
 
 def _place(axis: Axis) -> str:
     node, position, _, given = axis
-    return f"axis {position} of tensor {_label(node)!r} ({node.type}) has size {given}"
+    return f"axis {position} of tensor {input_label(node)!r} ({node.type}) has size {given}"
 
 
 def _bind_symbol(axis: Axis, bound: dict[str, int], origins: dict[str, str]) -> None:

@@ -14,13 +14,14 @@ from ..ir.dtypes import to_numpy_dtype
 from ..ir.errors import nearest
 from ..ir.program import Program
 from ..ir.specialise import free_symbols
+from ..ir.traverse import input_label
 from ..passes import Report, graph_text
 from .arrays import Array, as_numpy, convert_result, result_kind
 from .binding import bind_sizes
 from .facts import check_facts
 from .failures import DATA_ERRORS, explained
 from .looking import show
-from .planning import Plan, Request, Runner, input_label
+from .planning import Plan, Request, Runner
 from .plans import Plans, Runnable
 from .prologue import make_entrance, make_picker
 from .settings import settings

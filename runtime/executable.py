@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir import UnsupportedError
 
 if TYPE_CHECKING:
-    from ..codegen import Emitted
+    pass
 
 _numbers = itertools.count(1)
 _living: Counter[str] = Counter()
@@ -59,8 +59,3 @@ def _forget(filename: str) -> None:
     if not _living[filename]:
         del _living[filename]
         linecache.cache.pop(filename, None)
-
-
-def load_function(emitted: Emitted) -> Callable[..., Any]:
-    """Execute an emitted module and return its function."""
-    return Executable.of(emitted.source, emitted.function).load()

@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..ir import Cost, Graph, Node, Size, SizedCost, cost
+from ..ir import Cost, Graph, Size, SizedCost, cost
 from ..ir.dims import evaluate, symbols
 from ..ir.operations import Derivative, Einsum, Input
 from ..ir.program import Buffer, Program, planned_peak
+from ..ir.traverse import input_label
 from ..passes import PassRecord, Report, innermost_requests
-from ..passes.contract import ContractionOrder
+from ..passes.planned_sizes import UNKNOWN_SIZE
 from ..passes.rule_descriptions import describe_rule
 from .graph_difference import GraphDifference, difference
 from .plan_steps import Step, largest_intermediate, plan_steps
 from .quantities import largest, leading_terms
-
-PLANNED_SIZE = ContractionOrder.size  # what the planner takes for a dim whose size it does not know
 
 
 @dataclass(frozen=True)
@@ -148,10 +147,10 @@ def explain(
     costs = [cost(state.outputs) if is_expanded(state) else None for state in states]
     expanded = [each for each in costs if each is not None]
     final = expanded[-1] if expanded else cost(graph.outputs)
-    named = dict.fromkeys([*declared, *map(_label, states[0].inputs)])
+    named = dict.fromkeys([*declared, *map(input_label, states[0].inputs)])
     known = {node.op.label for node in graph.inputs if isinstance(node.op, Input)}
     needed = _symbols(states)
-    planned = {name: sizes.get(name, PLANNED_SIZE) for name in needed}
+    planned = {name: sizes.get(name, UNKNOWN_SIZE) for name in needed}
     intermediate = largest_intermediate(program, planned)
     return Explanation(
         graph=graph,
@@ -172,11 +171,6 @@ def explain(
 def is_expanded(graph: Graph) -> bool:
     """Whether no request for a derivative is left."""
     return not innermost_requests(graph)
-
-
-def _label(node: Node) -> str:
-    assert isinstance(node.op, Input)
-    return node.op.label
 
 
 def _symbols(states: Sequence[Graph]) -> list[str]:

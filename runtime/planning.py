@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..ir import Graph, Node, UnsupportedError, formula, specialise
-from ..ir.operations import Input
 from ..ir.program import Program
 from ..ir.specialise import UnfitSizeError, free_symbols
+from ..ir.traverse import input_label
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
 from .binding import bind_sizes
@@ -157,12 +157,6 @@ class Planner:
             return values if len(values) > 1 else values[0]
 
         return Plan(graph, report, None, None, names, run)
-
-
-def input_label(node: Node) -> str:
-    """The name of an input node."""
-    assert isinstance(node.op, Input)
-    return node.op.label
 
 
 def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from ..ir import Node
+from ..ir.traverse import input_label
 from ..passes import PASSES, Pass, Pipeline
 from .cache import PlanCache, StoredPlan, versions
 from .canonical import Canonical, canonicalise
 from .memory import keeping
-from .planning import Plan, Planner, Request, Runner, input_label
+from .planning import Plan, Planner, Request, Runner
 from .settings import Settings, settings
 
 

@@ -24,6 +24,7 @@ from ..ir.dims import evaluate as evaluate_size
 from ..ir.dtypes import to_numpy_dtype
 from ..ir.errors import NamingError, ShapeError, nearest
 from ..ir.graph import check_input_names
+from ..ir.traverse import input_label
 from .arrays import as_numpy
 from .binding import bind_sizes
 from .reference_linear_algebra import LINEAR_ALGEBRA_REFERENCE
@@ -82,7 +83,7 @@ class Interpreter:
         disturb: Callable[[Array], Array] | None = None,
     ) -> None:
         arrays = [_given(node, values) for node in inputs]
-        named = {_label(node): array for node, array in zip(inputs, arrays, strict=True)}
+        named = {input_label(node): array for node, array in zip(inputs, arrays, strict=True)}
         self._context = Context(named, bind_sizes(inputs, arrays, sizes))
         self._disturb = disturb
         self._known: dict[Node, Array] = {}
@@ -107,13 +108,8 @@ class Interpreter:
         return self._disturb(value) if self._disturb is not None and made and not node.op.view else value
 
 
-def _label(node: Node) -> str:
-    assert isinstance(node.op, ops.Input)
-    return node.op.label
-
-
 def _given(node: Node, values: Mapping[str, Any]) -> Array:
-    label = _label(node)
+    label = input_label(node)
     if label not in values:
         hint = nearest(label, values) or f"; given are {', '.join(values) or 'none'}"
         raise NamingError(f"tensor {label!r} of type {node.type} has no value{hint}")

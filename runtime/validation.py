@@ -148,10 +148,6 @@ def _einsum_work(node: Node, sizes: Mapping[str, int]) -> int:
     return total
 
 
-def _has_finite(sample: Sample, node: Node) -> bool:
-    return bool(np.any(np.isfinite(sample.value(node))))
-
-
 def _worst(samples: Sequence[Sample], old: Node, new: Node, exact: bool = False) -> Disagreement | None:
     """The first disagreement on the samples that give ``old`` a value."""
     for sample in samples:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from otus.codegen import Emitted, emit_numpy
 from otus.ir import Graph, Node, build, make_type
 from otus.passes.lower import lower
-from otus.runtime.executable import load_function
+from otus.runtime.executable import Executable
 from otus.runtime.reference import evaluate
 
 Array = npt.NDArray[Any]
@@ -32,7 +32,8 @@ def run_emitted(outputs: Sequence[Node] | Graph, values: Mapping[str, Any], **si
     """The outputs as the emitted module computes them."""
     graph = outputs if isinstance(outputs, Graph) else Graph.of(outputs)
     program = lower(graph, (), sizes)
-    function = load_function(emit_numpy(program))
+    emitted = emit_numpy(program)
+    function = Executable.of(emitted.source, emitted.function).load()
     result = function(*(values[name] for name in program.inputs))
     return list(result) if isinstance(result, tuple) else [result]
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from ..ir import Cost, Graph, Node, OtusError, cost, human_bytes, parse_ir
-from ..runtime.explanation import PLANNED_SIZE, is_expanded
+from ..passes.planned_sizes import UNKNOWN_SIZE
+from ..runtime.explanation import is_expanded
 from ..runtime.graph_difference import ADDED, EQUAL, REMOVED, GraphDifference, difference
 from ..runtime.quantities import human_count, largest, leading_terms
 from .console import write, write_json, write_styled
@@ -120,7 +121,7 @@ def _cost_texts(value: Cost, sizes: Mapping[str, int]) -> tuple[str, ...]:
     if value.dims <= sizes.keys():
         sized = value(sizes)
         return human_count(sized.flops), human_bytes(sized.bytes), human_bytes(sized.peak_bytes)
-    peak = largest(value.live, {name: sizes.get(name, PLANNED_SIZE) for name in value.dims})
+    peak = largest(value.live, {name: sizes.get(name, UNKNOWN_SIZE) for name in value.dims})
     return tuple(map(leading_terms, (value.work, value.traffic, peak)))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ...ir import Node, build, make
 from ...ir.operations import Delta, Einsum, Inverse, LinearCombination, Solve
 from ...ir.scalar import Number
+from ..contraction.products import extended_renaming
 from ..rewrite import Context, Rule, Status, rule
 
 Labels = tuple[int, ...]
@@ -242,17 +243,9 @@ def _matches(
     for k, operand in enumerate(term.operands):
         if k in chosen or operand is not matrix.operands[position]:
             continue
-        new = _extended(names, matrix.inputs[position], term.inputs[k])
+        new = extended_renaming(names, matrix.inputs[position], term.inputs[k])
         if new is not None:
             yield from _matches(matrix, term, position + 1, (*chosen, k), new)
-
-
-def _extended(names: Mapping[int, int], source: Sequence[int], target: Sequence[int]) -> dict[int, int] | None:
-    new = dict(names)
-    for a, b in zip(source, target, strict=True):
-        if new.setdefault(a, b) != b:
-            return None
-    return new if len(set(new.values())) == len(new) else None
 
 
 CANCEL_RULES: tuple[Rule, ...] = (scale_out_of_solve, cancel_solve)

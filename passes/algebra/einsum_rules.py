@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir import Node, Size, build
+from ...ir import Node, build
+from ...ir.node import label_sizes
 from ...ir.operations import Broadcast, Delta, Einsum, LinearCombination
 from ...ir.scalar import Number
 from ..rewrite import Context, Rule, Status, rule
-
-
-def index_sizes(node: Node) -> dict[int, Size]:
-    """The size of every index of an einsum."""
-    assert isinstance(node.op, Einsum)
-    return {
-        label: size
-        for labels, operand in zip(node.op.inputs, node.operands, strict=True)
-        for label, size in zip(labels, operand.type.shape, strict=True)
-    }
 
 
 def _without(node: Node, position: int, factor: Node | None, labels: Sequence[int], missing: Sequence[int]) -> Node:
@@ -27,7 +18,7 @@ def _without(node: Node, position: int, factor: Node | None, labels: Sequence[in
     multiplies the result by its size.
     """
     assert isinstance(node.op, Einsum)
-    sizes = index_sizes(node)
+    sizes = label_sizes(node.operands, node.op.inputs)
     operands = [x for k, x in enumerate(node.operands) if k != position]
     inputs = [names for k, names in enumerate(node.op.inputs) if k != position]
     if factor is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ...ir import Node, build, make
 from ...ir.dims import product
+from ...ir.node import label_sizes
 from ...ir.operations import Delta, Einsum, Inverse, Solve
 from ..planned_sizes import UNKNOWN_SIZE
 from ..rewrite import Context, Rule, Status, rule
@@ -79,8 +80,7 @@ def _columns(node: Node, position: int, axis: int, side: Sequence[int]) -> Label
 def _column_count(node: Node, labels: Labels) -> int:
     """How many columns that is; a size that is not known counts as a large one."""
     assert isinstance(node.op, Einsum)
-    sizes = {x: n for names, y in zip(node.op.inputs, node.operands, strict=True)
-             for x, n in zip(names, y.type.shape, strict=True)}  # fmt: skip
+    sizes = label_sizes(node.operands, node.op.inputs)
     known = [sizes[x] for x in labels]
     return math.prod(size if isinstance(size, int) else UNKNOWN_SIZE for size in known)
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .path import find_path, path_cost
-from .products import Labels, ProductTable, Term
+from .products import Labels, ProductTable, Term, extended_renaming
 
 # Families up to this many einsums of this many factors are searched for common parts ahead of time.
 _SMALL_FAMILY = 16
@@ -236,7 +236,7 @@ def common_parts(each: Contraction, other: Contraction) -> list[Contraction]:
         for partner in other.terms:
             if partner.number != term.number or any(partner is x for x in taken.values()):
                 continue
-            joint = _extended(names, term.labels, partner.labels)
+            joint = extended_renaming(names, term.labels, partner.labels)
             if joint is not None:
                 names, taken[position] = joint, partner
                 break
@@ -256,14 +256,6 @@ def _part(
     there = set(other.output).union(*(x.labels for x in other.terms if not any(x is y for y in partners)))
     labels = dict.fromkeys(label for term in inside for label in term.labels)
     return Contraction(tuple(inside), tuple(x for x in labels if x in here or names[x] in there))
-
-
-def _extended(names: Mapping[int, int], source: Labels, target: Labels) -> dict[int, int] | None:
-    new = dict(names)
-    for a, b in zip(source, target, strict=True):
-        if new.setdefault(a, b) != b:
-            return None
-    return new if len(set(new.values())) == len(new) else None
 
 
 def _connected(labels: Sequence[Labels], positions: Sequence[int]) -> list[list[int]]:

@@ -176,3 +176,16 @@ def _joint_names(product: Product, left: Term, right: Term) -> dict[int, int] | 
         if names.setdefault(label, name) != name:
             return None
     return names if len(set(names.values())) == len(names) else None
+
+
+def extended_renaming(names: Mapping[int, int], source: Labels, target: Labels) -> dict[int, int] | None:
+    """``names`` with each label of ``source`` called as ``target`` has it; None where two would be called alike.
+
+    >>> extended_renaming({0: 5}, (0, 1), (5, 6)), extended_renaming({0: 5}, (1,), (5,))
+    ({0: 5, 1: 6}, None)
+    """
+    new = dict(names)
+    for a, b in zip(source, target, strict=True):
+        if new.setdefault(a, b) != b:
+            return None
+    return new if len(set(new.values())) == len(new) else None

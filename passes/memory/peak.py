@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from ...ir import Graph, Node
 from ...ir import operations as ops
-from ...ir.dims import evaluate
 from ...ir.kernels import BlockLoop, Direct, Rearrangement
 from ...ir.program import Buffer, KernelCall, Program, releases
 from ..lower import lower_unbound
@@ -73,7 +72,7 @@ def _inside(
     loop: BlockLoop, call: KernelCall, outside: Moment, strided: set[str], sizes: Mapping[str, int]
 ) -> list[Moment]:
     """The moments of a loop's body, with what is held outside added."""
-    inner = {**sizes, loop.symbol: min(loop.block, evaluate(loop.size, sizes))}
+    inner = loop.block_sizes(sizes)
     views = {
         placeholder
         for placeholder, name, axis in zip(loop.body.inputs, call.inputs, loop.cut, strict=True)
