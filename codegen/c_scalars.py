@@ -117,9 +117,13 @@ def _code(function: str, operands: list[Value], inner: DType, statements: Statem
 
 
 def _factors(base: Value, exponent: float, inner: DType, statements: Statements) -> str | None:
-    """A power with a small whole exponent as products; None for others."""
-    if exponent != int(exponent) or not 2 <= exponent <= _MOST_FACTORS:
+    """A power with a small whole exponent as products, of the reciprocal where it is negative; None for others."""
+    if exponent != exponent // 1 or not 1 <= abs(exponent) <= _MOST_FACTORS:
         return None
+    if exponent < 0:
+        positive = _factors(base, -exponent, inner, statements)
+        assert positive is not None
+        return f"{number(1, inner)} / ({positive})"
     power, name = int(exponent), _as(base, inner)
     result: str | None = None
     while True:

@@ -41,6 +41,9 @@ _IDENTITIES = {"floor": ("bool", "int", "uint"), "sign": ("bool",), "abs": ("boo
 _MAY_WARN = {"div", "mod", "pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "mul",
              "add", "sub", "tan", "arcsin", "arccos", "sinh", "cosh"}  # fmt: skip
 
+# NumPy's ** takes other powers through logarithms, at twenty times the cost of a product.
+_SHORT_POWERS = {*range(3, 9), *range(-8, -1)}
+
 _SPECIAL = ("neg", "rsqrt", "reciprocal", "relu", "where", "real", "imag")
 SCALAR_RULES = frozenset({*_OPERATORS, *_UFUNCS, *_HELPERS, *_SPECIAL})
 
@@ -124,10 +127,27 @@ class ScalarPrinter:
             return operands[0]
         if function == "where":
             return _where(operands, result)
+        if function == "pow" and _is_short_power(operands, result):
+            return self._products(operands[0], int(operands[1].kind), result)
         if not isinstance(result, DType):  # arrays made of literals alone: 64 bits until they meet a tensor
             code = self._applied(function, operands)
             return _Value(code.code, result, code.binding)
         return self._typed(function, operands, result)
+
+    def _products(self, base: _Value, exponent: int, result: Any) -> _Value:
+        """A power with a small whole exponent as products of squares; of the reciprocal where it is negative."""
+        factor = base if base.code.isidentifier() else self._named(base)
+        power = abs(exponent)
+        total: _Value | None = None
+        while True:
+            if power % 2:
+                total = factor if total is None else _Value(f"{total.code} * {factor.code}", result, _MULTIPLY)
+            power //= 2
+            if not power:
+                break
+            factor = self._named(_Value(f"{factor.code} * {factor.code}", result, _MULTIPLY))
+        assert total is not None
+        return total if exponent > 0 else _Value(f"1 / {total.within(_MULTIPLY + 1)}", result, _MULTIPLY)
 
     def _typed(self, function: str, operands: list[_Value], result: DType) -> _Value:
         """The function in the operands' own dtypes where that gives ``result``, else after a cast."""
@@ -180,6 +200,12 @@ class ScalarPrinter:
             case "relu":
                 return _Value(f"np.maximum({codes[0]}, 0)", DType.bool)
         return _Value(f"np.{function}({', '.join(codes)})", DType.bool)
+
+
+def _is_short_power(operands: Sequence[_Value], result: DType | Number) -> bool:
+    base, exponent = operands
+    plain = not exponent.array and isinstance(exponent.kind, (int, float)) and exponent.kind in _SHORT_POWERS
+    return plain and result in (DType.float32, DType.float64) and base.kind is result
 
 
 def _infix(function: str, operands: list[_Value]) -> _Value:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from programs import agree, emitted, leaf
 
+import otus
 from otus.codegen.numpy_helpers import _erf, _erfc, _logsumexp, _sigmoid, _softplus
 from otus.codegen.numpy_scalars import SCALAR_RULES
 from otus.ir import DTypeError, build, make_type
@@ -183,3 +184,13 @@ def test_literal_only_expressions_keep_tensors_narrow() -> None:
     assert node.type.dtype == "float32"
     agree([node], {"x": values("float32")}, 1e-6)
     assert to_numpy_dtype(node.type.dtype) == np.float32
+
+
+@pytest.mark.parametrize("exponent", [3, 4, 5, 7, 8, -2, -3, -8])
+def test_small_whole_powers_are_products(exponent: int) -> None:
+    x = otus.tensor("x", ("n",))
+    function = otus.compile((x + 1) ** exponent)
+    statements = [text for text in function.source.splitlines() if text.startswith("    ") and "# %" not in text]
+    assert not any("**" in text for text in statements)
+    data = np.array([0.0, 0.5, -3.25, 1e-30, 1e30])
+    np.testing.assert_allclose(function(x=data), (data + 1) ** exponent, rtol=4e-15)
