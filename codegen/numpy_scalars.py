@@ -127,8 +127,8 @@ class ScalarPrinter:
             return operands[0]
         if function == "where":
             return _where(operands, result)
-        if function == "pow" and _is_short_power(operands, result):
-            return self._products(operands[0], int(operands[1].kind), result)
+        if function == "pow" and (exponent := _short_power(operands, result)) is not None:
+            return self._products(operands[0], exponent, result)
         if not isinstance(result, DType):  # arrays made of literals alone: 64 bits until they meet a tensor
             code = self._applied(function, operands)
             return _Value(code.code, result, code.binding)
@@ -202,10 +202,12 @@ class ScalarPrinter:
         return _Value(f"np.{function}({', '.join(codes)})", DType.bool)
 
 
-def _is_short_power(operands: Sequence[_Value], result: DType | Number) -> bool:
+def _short_power(operands: Sequence[_Value], result: DType | Number) -> int | None:
+    """The exponent, where products of the base are as exact as the power and cost less."""
     base, exponent = operands
-    plain = not exponent.array and isinstance(exponent.kind, (int, float)) and exponent.kind in _SHORT_POWERS
-    return plain and result in (DType.float32, DType.float64) and base.kind is result
+    if exponent.array or not isinstance(exponent.kind, (int, float)) or exponent.kind not in _SHORT_POWERS:
+        return None
+    return int(exponent.kind) if result in (DType.float32, DType.float64) and base.kind is result else None
 
 
 def _infix(function: str, operands: list[_Value]) -> _Value:

@@ -162,10 +162,9 @@ class _Blocking:
     def _loop(self, region: Region, new: Mapping[Node, Node], symbol: str) -> dict[Node, Node]:
         wanted = self._read_outside(region)
         results = [node for node in region.members if node in wanted]
-        row = max(self._row(region.members), 1)
-        positions = evaluate(region.size, self.sizes)
-        blocks = -(-positions // max(self.options.elements // row, 1))
-        return loops_for(results, region, self.order, new, symbol, block=-(-positions // blocks), concurrent=True)
+        # Not evened out over the blocks: other sizes of the index then have the same program.
+        block = max(self.options.elements // max(self._row(region.members), 1), 1)
+        return loops_for(results, region, self.order, new, symbol, block=block, concurrent=True)
 
     def _read_outside(self, region: Region) -> set[Node]:
         """The members that are outputs, or that something outside of the region reads."""

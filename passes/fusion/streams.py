@@ -32,11 +32,14 @@ def find_streams(
     """Streams of the nodes for which ``is_streamed`` holds, each begun by one for which ``starts`` holds too.
 
     ``order`` has operands first.  A node joins the streams of all its operands where it can, so that these
-    become one.
+    become one; so do streams that read the same blocks of a tensor of those that ``starts`` holds for.
     """
     search = _Search()
     for node in order:
         search.place(node, is_streamed(node), starts(node))
+    for node in order:
+        if starts(node):
+            search.link(node)
     return [stream for stream in search.streams if stream is not None]
 
 
@@ -48,10 +51,12 @@ class _Search:
         self.of: dict[Node, int] = {}
         self.below: dict[Node, set[int]] = {}
         self.moved: dict[int, int] = {}
+        self.readers: dict[Node, list[tuple[int, Node]]] = {}
 
     def place(self, node: Node, streamed: bool, starts: bool) -> None:
         """Put a node into a stream, where it fits into one or may begin one."""
         below = {number for operand in node.operands for number in self._needs(operand)}
+        joined: int | None = None
         if streamed:
             joined = self._joined(node)
             if joined is None and starts:
@@ -59,11 +64,38 @@ class _Search:
                 if choices:
                     joined = len(self.streams)
                     self.streams.append(Stream(choices))
-            if joined is not None:
-                self.of[node] = joined
-                self._stream(joined).below |= {self._now(number) for number in below} - {joined}
-                return
-        self.below[node] = below
+        if joined is None:
+            self.below[node] = below
+            return
+        self.of[node] = joined
+        self._stream(joined).below |= {self._now(number) for number in below} - {joined}
+        for operand in node.operands:
+            if self._number(operand) != joined:
+                self.readers.setdefault(operand, []).append((joined, node))
+
+    def link(self, source: Node) -> None:
+        """Make one stream of those that read ``source`` along the same axis, so that it is read once."""
+        readers: dict[int, list[Node]] = {}
+        for number, node in self.readers.get(source, []):
+            if self._number(source) != self._now(number):
+                readers.setdefault(self._now(number), []).append(node)
+        first: int | None = None
+        for number, nodes in readers.items():
+            if first is None:
+                first = number
+                continue
+            together = [
+                {**mine, **its}
+                for mine in self._stream(first).choices
+                for its in self._stream(number).choices
+                if _read_along(source, mine, readers[first]) == _read_along(source, its, nodes) is not None
+            ]
+            below = {self._now(x) for each in (first, number) for x in self._stream(each).below}
+            apart = not below & {first, number} and not any(self._reaches(x, {first, number}) for x in below)
+            if together and apart:
+                self._merged(first, number)
+                self._stream(first).choices = together
+                readers[first] += nodes
 
     def _joined(self, node: Node) -> int | None:
         """The stream that takes in ``node``: of those of its operands, as many as can be one."""
@@ -146,3 +178,14 @@ class _Search:
         stream = self.streams[self._now(number)]
         assert stream is not None
         return stream
+
+
+def _read_along(source: Node, members: Members, readers: Sequence[Node]) -> int | None:
+    """The one axis along which the members of a stream read blocks of ``source``; None where it is not one."""
+    axes = {
+        members[node].axis(position)
+        for node in readers
+        for position, operand in enumerate(node.operands)
+        if operand is source
+    }
+    return axes.pop() if len(axes) == 1 else None
