@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class CompiledFunction:
         self._check_facts = settings().check
         self._known: dict[tuple[tuple[int, ...], ...], Runner] = {}
         self._pick = make_picker(self._names)
-        finish = None if self._single and request.unflatten is only else self._structured
+        finish = _finish(request.unflatten, self._single)
         dtypes = [to_numpy_dtype(node.type.dtype) for node in self._inputs]
         self._enter = make_entrance(dtypes, self._known, finish, self._failed, self._checked_call)
         if self._plans.general.plan is not None:
@@ -200,9 +200,6 @@ class CompiledFunction:
             error, plan.emitted, lambda node: self._request.positions.get(plan.graph.origin(node))
         ) from error
 
-    def _structured(self, result: Any) -> Any:
-        return self._unflatten([result] if self._single else list(result))
-
     # --- names ---------------------------------------------------------------------------------
 
     def _ordered(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -253,6 +250,13 @@ def _taking(runnable: Runnable, names: tuple[str, ...]) -> Runner:
         return runnable.run
     run, places = runnable.run, [names.index(name) for name in runnable.reads]
     return lambda *arrays: run(*[arrays[place] for place in places])
+
+
+def _finish(unflatten: Callable[[Any], Any], single: bool) -> Callable[[Any], Any] | None:
+    """What puts the code's result (an array, or a tuple of them) into the structure; None where it is that."""
+    if unflatten is (only if single else tuple):
+        return None
+    return (lambda result: unflatten([result])) if single else unflatten
 
 
 def only(leaves: Sequence[Any]) -> Any:

@@ -47,7 +47,7 @@ class Request:
     description: str = ""
     positions: Mapping[Node, Any] = field(default_factory=dict)
     check: Checker | None = None
-    unflatten: Callable[[list[Any]], Any] = list
+    unflatten: Callable[[Sequence[Any]], Any] = list
     size_inputs: tuple[Node, ...] = ()
     declared: tuple[str, ...] = ()
 
