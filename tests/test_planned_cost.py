@@ -192,3 +192,23 @@ def test_gradients_of_twelve_transformer_blocks() -> None:
         flops(optimised(transformer(6, tokens, width, heads))),
     )
     assert flops(nodes) - some <= 2.01 * (some - few)
+
+
+def test_a_smaller_part_of_what_is_made_may_be_the_better_one() -> None:
+    """``A·U·Vᵀ`` is made, but ``A·U·VᵀV`` is best taken from the ``A·U`` in it."""
+    size, rank = 100, 8
+    a, u, v = otus.tensor("A", (size, size)), otus.tensor("U", (size, rank)), otus.tensor("V", (size, rank))
+    nodes = optimised([otus.einsum("ab,bc,dc->ad", a, u, v), otus.einsum("ab,bc,dc,de->ae", a, u, v, v)])
+    assert flops(nodes) <= 4 * size**2 * rank + size * rank * (rank + 1) + 2 * size * rank**2
+
+
+def test_a_sum_of_products_beside_its_products_with_thin_matrices() -> None:
+    """``AX + XB`` for ``X = UVᵀ``, and it times U and V: they go through r × r matrices, not through the sum."""
+    size, rank = 100, 8
+    a, b = (otus.tensor(name, (size, size)) for name in "AB")
+    u, v = (otus.tensor(name, (size, rank)) for name in "UV")
+    x = u @ v.T
+    total = a @ x + x @ b
+    nodes = optimised([total, u.T @ total, total @ v])
+    lower = 2 * size * rank * (rank + 1) + 6 * 2 * size * rank**2 + 2 * size * rank
+    assert flops(nodes) <= 4 * 2 * size**2 * rank + size**2 + lower

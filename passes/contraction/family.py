@@ -16,6 +16,7 @@ what the plans without sharing make or read, and the result never takes more ope
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,9 @@ _CANDIDATES = 6
 _LARGE_PRODUCTS = 4
 # How many einsums ahead a large family is searched for common parts at a time.
 _WINDOW = 4
+# So many ways of taking what is made are tried for one einsum.
+_COVERS = 4
+_ANY = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -120,18 +124,32 @@ class _Planner:
 
     def _plans(self, each: Contraction, later: Sequence[Contraction], reuse: bool, look_ahead: bool) -> Iterator[Term]:
         """Orders to choose from."""
-        covered = self._cover(each, self.made) if reuse else each
-        if len(covered.terms) < len(each.terms):
+        for covered in self._covers(each) if reuse else ():
             known = self._direct(covered)
             if self._fits(known):
                 yield known
                 if len(each.terms) > _SMALL_PRODUCT:
                     return
         if look_ahead:
-            shared = self._for_all(covered, later)
+            shared = self._for_all(self._cover(each, self.made), later)
             if self._fits(shared):
                 yield shared
         yield self._direct(each)
+
+    def _covers(self, each: Contraction) -> list[Contraction]:
+        """The contraction with what is made taken as it is: the largest products first, then no larger ones.
+
+        ``(A·U)·Vᵀ`` is no help to ``A·U·Vᵀ·V``, but ``A·U`` is: ``VᵀV`` is smaller.
+        """
+        covered = self._cover(each, self.made)
+        found: list[Contraction] = []
+        while len(covered.terms) < len(each.terms):
+            found.append(covered)
+            if len(each.terms) > _SMALL_PRODUCT or len(found) == _COVERS:
+                break
+            largest = max(x.leaves.bit_count() for x in covered.terms)
+            covered = self._cover(each, self.made, largest - 1)
+        return found
 
     def _fits(self, plan: Term) -> bool:
         parts = self.table.parts([plan.number])
@@ -199,11 +217,11 @@ class _Planner:
         ranked = sorted(parts.items(), key=lambda item: -len(item[1]) * self._flops(item[0]))
         return ranked[:_CANDIDATES]
 
-    def _cover(self, each: Contraction, known: Collection[int]) -> Contraction:
-        """The contraction with the largest ``known`` products in it taken as they are."""
-        if not known:
+    def _cover(self, each: Contraction, known: Collection[int], largest: int = _ANY) -> Contraction:
+        """The contraction with the largest ``known`` products of so many factors in it taken as they are."""
+        if not known or largest < 2:
             return each
-        found = self.table.found_in(each.terms, each.output, known)
+        found = [x for x in self.table.found_in(each.terms, each.output, known) if x.leaves.bit_count() <= largest]
         taken = 0
         for term in sorted(found, key=lambda x: (-x.leaves.bit_count(), -self.table.costs[x.number])):
             if not term.leaves & taken:
