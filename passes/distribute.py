@@ -1,4 +1,4 @@
-"""The pass that multiplies sums out, and takes shared products apart, where that saves work."""
+"""The pass that multiplies sums out, takes shared products apart and factors out of sums, where that saves work."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..ir import Graph, Node, Size, build
 from ..ir.operations import Einsum, LinearCombination
 from ..ir.traverse import rebuild
 from .algebra.einsum_rules import merged
+from .collect import collect_factors
 from .contraction.plan import planned_flops
 from .manager import Pass
 from .planned_sizes import UNKNOWN_SIZE, planned_size
@@ -34,7 +35,8 @@ class Distribute(Pass):
     take fewer operations.  It is done only where it costs no digits: one sum a product, and all terms
     but one are products themselves, so that the sum was rounded as coarsely as what replaces it.  A
     square ``‖a − b‖²`` is therefore never expanded.  A product that several products read (``A·B`` in
-    ``A·B·v`` and ``A·B·w``) is a sum of one term.  The number of operations decreases.  ::
+    ``A·B·v`` and ``A·B·w``) is a sum of one term.  Factors that the terms of a sum share are taken out
+    again (`collect_factors`).  The number of operations decreases.  ::
 
         %1: f64[i,j] = linear_combination {1, -1} %X, %UV       # %UV = einsum "ir,jr->ij" %U, %V
         %2: f64[i,r] = einsum "ij,jr->ir" %1, %V
@@ -52,7 +54,7 @@ class Distribute(Pass):
         return self.run_counting(graph)[0]
 
     def run_counting(self, graph: Graph) -> tuple[Graph, Counter[str]]:
-        """The graph, and how many sums were multiplied out."""
+        """The graph, how many sums were multiplied out, and how many had a factor taken out."""
         fired: Counter[str] = Counter()
         known: dict[object, int] = {}
         for _ in range(_ROUNDS):
@@ -61,6 +63,12 @@ class Distribute(Pass):
                 break
             fired["distribute_sum"] += len(set(chosen.values()))
             graph = Simplify().run(_multiplied_out(graph, chosen))
+        for _ in range(_ROUNDS):
+            graph, count = collect_factors(graph, _readers(graph), self._size, known)
+            if not count:
+                break
+            fired["collect_factor"] += count
+            graph = Simplify().run(graph)
         return graph, fired
 
     def with_sizes(self, sizes: Mapping[str, int]) -> Distribute:

@@ -212,3 +212,15 @@ def test_a_sum_of_products_beside_its_products_with_thin_matrices() -> None:
     nodes = optimised([total, u.T @ total, total @ v])
     lower = 2 * size * rank * (rank + 1) + 6 * 2 * size * rank**2 + 2 * size * rank
     assert flops(nodes) <= 4 * 2 * size**2 * rank + size**2 + lower
+
+
+def test_a_factor_that_the_cheapest_orders_hide() -> None:
+    """``A·B·C + A·D`` with thin B and C: ``A·(B·C + D)``, though ``(A·B)·C`` is the cheapest order of the first."""
+    size, rank = 64, 8
+    a, d = (otus.tensor(name, (size, size)) for name in "AD")
+    b, c = otus.tensor("B", (size, rank)), otus.tensor("C", (rank, size))
+    assert flops(optimised(a @ b @ c + a @ d)) <= 2 * size**3 + 2 * size**2 * rank + size**2
+    # Where the product without the factor is needed anyhow, or the factor saves nothing, nothing changes.
+    alone = flops(optimised([a @ b @ c, a @ d]))
+    assert flops(optimised([a @ b @ c + a @ d, a @ b])) <= alone + size**2
+    assert flops(optimised(a @ b @ c + b @ c @ a)) <= 2 * 4 * size**2 * rank + size**2

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import otus
 from otus.ir import Graph, build, topological
-from otus.ir.operations import Einsum
+from otus.ir.operations import Einsum, Input
 from otus.ir.scalar import Scalar, argument, call
 from otus.passes import parse_pipeline
 from otus.passes.algebra.value_range import is_nonnegative, value_range
-from otus.passes.distribute import may_be_multiplied_out
+from otus.passes.distribute import Distribute, may_be_multiplied_out
+from otus.runtime.reference import evaluate
 
 X = otus.tensor("X", (30, 30))
 U, V = otus.tensor("U", (30, 3)), otus.tensor("V", (30, 3))
@@ -104,6 +105,57 @@ def test_common_factors_are_taken_out() -> None:
 def test_products_that_are_read_elsewhere_keep_their_factors() -> None:
     a, k, m = otus.tensor("a", (9, 4)), otus.tensor("k", (4, 5)), otus.tensor("m", (4, 5))
     assert not fired("simplify,contract,factor", a @ k + a @ m, a @ k)
+
+
+def test_factors_that_the_cheapest_order_hides_are_taken_out() -> None:
+    a, d = otus.tensor("a", (40, 40)), otus.tensor("d", (40, 40))
+    b, c = otus.tensor("b", (40, 4)), otus.tensor("c", (4, 40))
+    total = a @ b @ c - 3 * (a @ d)
+    assert fired("simplify,distribute", total) == {"collect_factor": 1}
+    assert not fired("simplify,distribute", total, a @ d @ b)
+    once = through("simplify,distribute", total)
+    assert Distribute().run_counting(once)[1].total() == 0
+    agrees([total], random_data(a=(40, 40), b=(40, 4), c=(4, 40), d=(40, 40)))
+
+
+SPECS = ["ij,jk,kl->il", "ij,jk,lk->li", "ij,jk,kl->li", "ij,ik,kl->jl", "ij,kj,kl->il", "ij,jl->il", "ij,jk,jl,kl->il"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(SPECS), st.lists(st.integers(0, 2), min_size=4, max_size=4)), min_size=2, max_size=4
+    ),
+    st.sampled_from([(7, 7, 7), (9, 1, 9), (0, 3, 3), (24, 3, 24)]),
+    st.sampled_from(["float64", "complex128", "float32"]),
+)
+def test_sums_of_random_products_keep_their_values(
+    terms: list[tuple[str, list[int]]], sizes: tuple[int, int, int], dtype: str
+) -> None:
+    """Square and thin matrices in products of every shape, wherever factors are taken out of them."""
+    size, thin, _ = sizes
+    pool = {"wide": [otus.tensor(f"a{k}", (size, size), dtype=dtype) for k in range(3)],
+            "tall": [otus.tensor(f"b{k}", (size, thin), dtype=dtype) for k in range(3)]}  # fmt: skip
+    total: otus.Expression | None = None
+    for position, (spec, chosen) in enumerate(terms):
+        operands = []
+        for labels, k in zip(spec.split("->")[0].split(","), chosen, strict=False):
+            tensor = pool["tall" if "k" in labels else "wide"][k]
+            operands.append(tensor.T if labels[0] == "k" else tensor)
+        term = (position + 1) * otus.einsum(spec, *operands)
+        total = term if total is None else total + term
+    assert total is not None
+    rng = np.random.default_rng(0)
+    shapes = {
+        x.op.label: tuple(map(int, map(str, x.type.shape)))
+        for x in topological([total.node])
+        if isinstance(x.op, Input)
+    }
+    data = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    graph = through("simplify,distribute,contract,factor", total)
+    (want,), (got,) = evaluate([total.node], data), evaluate(graph.outputs, data)
+    tolerance = 1e-3 if dtype == "float32" else 1e-10
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * np.max(np.abs(want), initial=1))
 
 
 # --- symmetric products ------------------------------------------------------------------------
