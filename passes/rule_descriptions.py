@@ -11,6 +11,7 @@ from .stabilise import SCALAR_PATTERNS
 _STEPS = {
     "order_einsum": "a product of several tensors -> products of two, in the cheapest order",
     "distribute_sum": "(a + b)·c -> a·c + b·c, where the products together take fewer operations",
+    "collect_factor": "a·b·c + a·d -> a·(b·c + d), where the products together take fewer operations",
     "fuse_into_reader": 'map "exp(a)" of a + b -> map "exp(a + b)", where nothing else reads the sum',
     "compute_once": "a part of several maps, or one constant along an axis -> a map of its own",
     "slice_index": "a region of the graph -> a loop over blocks of an index, which fits into memory",
