@@ -124,7 +124,8 @@ def _best(
         last = [work(product) + sum(work(x) for x in rests if x is way.rest) for way in group]
         saved = additions - found.additions + sum(before) - work(product) - sum(map(work, rests))
         hidden = hidden or any(now < then for now, then in zip(before, last, strict=True))
-        if saved > most:
+        # A larger sum inside than the result has more additions, and numbers multiply more of it.
+        if saved > most and found.additions <= additions:
             best, most = (found, group), saved
     if best is None or not hidden:
         return None

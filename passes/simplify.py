@@ -12,6 +12,7 @@ from .algebra.einsum_rules import EINSUM_RULES
 from .algebra.fact_rules import FACT_RULES
 from .algebra.inverse_rules import IDENTITY_RULES, PRODUCT_RULES
 from .algebra.linear_rules import LINEAR_RULES
+from .algebra.scalar_rules import SCALAR_RULES
 from .algebra.shape_rules import SHAPE_RULES
 from .manager import Pass
 from .rewrite import Rewriter, Rule
@@ -23,6 +24,7 @@ _RULES: tuple[Rule, ...] = (
     *EINSUM_RULES,
     *LINEAR_RULES,
     *SHAPE_RULES,
+    *SCALAR_RULES,
     *STRUCTURE_RULES,
     *CANCEL_RULES,
 )

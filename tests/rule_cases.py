@@ -140,6 +140,8 @@ CASES: dict[str, Build] = {
     "flatten_sum": lambda t: (2 * (t.v + 3 * t.w) - t.v).node,
     "map_of_broadcast": lambda t: otus.exp(t.wide(t.v)).node,
     "scaled_map": lambda t: mapped("neg(exp(a) * 2.0)", t.v),
+    "cheaper_scalars": lambda t: mapped("exp(neg(neg(a))) * (exp(a) + neg(b))", t.v, t.w),
+    "cheaper_powers": lambda t: mapped("sqrt(square(a)) + ((b ** 3) * exp((2.0 * a) * 0.25))", t.v, t.w),
     "linear_map": lambda t: mapped("2.0 * a - b", t.v, t.w),
     "product_map": lambda t: mapped("a * b", t.v, t.w),
     "merge_cast": lambda t: _narrow(t).astype("float64").astype("float32").node,
@@ -222,6 +224,14 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: einsum("bn->n", t.p),
         lambda t: einsum("bn,bn->b", t.p, t.p),
         lambda t: einsum("bn->b", t.p),
+    ),
+    "cheaper_scalars": (
+        lambda t: mapped("where(a > b, where(a > b, a, b), exp(b)) + ((a * b) + (b * a))", t.v, t.w),
+        lambda t: mapped("abs(neg(a)) / (square(neg(b)) + (neg(a) * neg(a)))", t.v, t.w),
+    ),
+    "cheaper_powers": (
+        lambda t: mapped("(a ** 2) + ((a ** (-1)) * (b ** 1))", t.v, t.w),
+        lambda t: mapped("exp((a * 1e-3) * 1e-3) + exp((a * nan) * 2.0)", t.v),
     ),
     "linear_map": (lambda t: mapped("a - a", t.v), lambda t: mapped("(2.0 * a) + (a * 3.0)", t.v)),
     "scaled_map": (lambda t: mapped("neg(neg(exp(a)))", t.v), lambda t: mapped("0.0 * exp(a)", t.v)),
