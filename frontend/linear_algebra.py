@@ -20,10 +20,14 @@ from ..ir.operations import (
     SignedLogDeterminant,
     Solve,
 )
+from ..ir.scalar import parse_scalar
 from ..ir.types import shape_text
 from .axes import normalise_axes
 from .broadcasting import as_nodes, broadcast_shapes
 from .expression import Expression, TensorLike, as_node
+
+# Added rather than chosen, so that derivatives of the logarithm need no sign.
+_LOGARITHM = parse_scalar("b + where(a < 0, nan, 0.0)")
 
 
 class EighResult(NamedTuple):
@@ -132,11 +136,12 @@ def slogdet(x: TensorLike) -> SlogdetResult:
 
 
 def logdet(x: TensorLike) -> Expression:
-    """The logarithm of the determinant of a real matrix; NaN where the determinant is negative."""
-    from .elementwise import where
+    """The logarithm of the determinant of a real matrix; NaN where the determinant is negative.
 
+    Its gradient is the inverse, transposed, whatever the sign: as that of ``log`` is the reciprocal.
+    """
     sign, logabsdet = slogdet(x)
-    return where(sign < 0, float("nan"), logabsdet)
+    return Expression.of(build.map_node(_LOGARITHM, [sign.node, logabsdet.node]))
 
 
 def pinv(x: TensorLike, rcond: float | None = None) -> Expression:

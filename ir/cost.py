@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from .dims import Dim, Size, ceil_divide, evaluate, minimum, product, substitute, symbols, to_sympy
@@ -111,11 +111,18 @@ def cost(outputs: Sequence[Node], others: Iterable[str] = ()) -> Cost:
 
 
 def total_flops(outputs: Sequence[Node]) -> Size:
-    """The scalar operations of computing ``outputs`` together."""
+    """The scalar operations of computing ``outputs`` together; the results of one factorisation come at once."""
     total: Size = 0
-    for node in _computed(outputs):
+    for node in {_factorisation_key(node): node for node in _computed(outputs)}.values():
         total = total + flops(node)
     return total
+
+
+def _factorisation_key(node: Node) -> object:
+    """What the results of one factorisation have in common; any other node itself."""
+    if not isinstance(node.op, (HermitianEigen, QR, SVD, SignedLogDeterminant)):
+        return node
+    return type(node.op), replace(node.op, result=""), node.operands
 
 
 def _total_traffic(outputs: Sequence[Node]) -> Size:
@@ -196,9 +203,10 @@ def _embedding_flops(node: Node, sizes: Mapping[int, Size]) -> Size:
 
 
 # Leading-order operation counts of LAPACK's algorithms for an m × n matrix (Golub and Van Loan,
-# Matrix Computations, 4th edition), as coefficient · m·n·min(m, n); fractions are rounded up.
+# Matrix Computations, 4th edition), as coefficient · m·n·min(m, n); fractions are rounded up.  An inverse is
+# a solve for the identity, which is what NumPy calls.
 _MATRIX_COEFFICIENTS: dict[type, tuple[int, int]] = {
-    Inverse: (2, 1), Solve: (2, 3), Cholesky: (1, 3), Determinant: (2, 3),
+    Inverse: (8, 3), Solve: (2, 3), Cholesky: (1, 3), Determinant: (2, 3),
     SignedLogDeterminant: (2, 3), HermitianEigen: (9, 1), QR: (4, 1), SVD: (14, 1),
     PseudoInverse: (16, 1), LeastSquares: (14, 1),
 }  # fmt: skip

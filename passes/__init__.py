@@ -13,6 +13,7 @@ from .factor import FACTOR_RULES, Factor
 from .fuse import Fuse
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
+from .shared_solves import SharedSolves
 from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
 from .slice import Slice
@@ -25,6 +26,7 @@ _ALL = (
     Simplify,
     Sharpen,
     Distribute,
+    SharedSolves,
     ContractionOrder,
     Factor,
     SymmetricProduct,
@@ -33,7 +35,7 @@ _ALL = (
     Slice,
 )
 PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in _ALL}
-DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,contract,factor,symmetric,fuse,block"
+DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,solves,contract,factor,symmetric,fuse,block"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 # What differs from the default: compiled loops are worth it sooner, and keep what is between in registers.
 _PIPELINES = {

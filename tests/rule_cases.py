@@ -135,6 +135,7 @@ CASES: dict[str, Build] = {
     "pull_out_scale": lambda t: einsum("ij,j->i", 3 * t.a, t.v),
     "merge_einsum": lambda t: einsum("ij,j->i", otus.einsum("ik,kj->ij", t.a, t.a), t.v),
     "drop_zero_term": lambda t: (t.a + t.zeros(t.n, t.n)).node,
+    "scaled_reshape": lambda t: (3 * (t.c - 2 * t.zeros(t.m, t.n)).reshape(t.n, t.m)).node,
     "transpose_sum": lambda t: einsum("ij->ji", t.a + 2 * t.h),
     "scale_number": lambda t: (3 * otus.full((2, 3), 1.25)).node,
     "flatten_sum": lambda t: (2 * (t.v + 3 * t.w) - t.v).node,
@@ -161,6 +162,7 @@ CASES: dict[str, Build] = {
     "diagonal_inverse": lambda t: otus.solve(t.d, t.a).node,
     "identity_inverse": lambda t: otus.solve(t.delta(), t.a).node,
     "inverse_product": lambda t: einsum("ij,jk->ik", otus.inv(t.s), t.a),
+    "symmetric_transpose": lambda t: otus.solve((t.a @ t.a.T + 9 * t.delta()).T, t.a).node,
     "common_factor": lambda t: build.linear_combination([1, 2], [(t.a @ t.s).node, (t.a @ t.h).node]),
     "merge_broadcast": lambda t: otus.broadcast_to(otus.broadcast_to(t.v, (2, *t.v.shape)), (3, 2, *t.v.shape)).node,
     "cast_inside": lambda t: otus.cast(otus.broadcast_to(t.v, (2, *t.v.shape)), "complex128").node,
@@ -209,7 +211,11 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: (1e30 * (1e-30 * t.v)).node,
     ),
     "drop_zero_term": (lambda t: (0 * t.v).node, lambda t: (t.a + 0 * t.v + t.zeros(t.n)).node),
-    "scale_out_of_solve": (lambda t: otus.inv(-4 * t.s).node, lambda t: otus.solve(t.s, 0.5 * t.a).node),
+    "scale_out_of_solve": (
+        lambda t: otus.inv(-4 * t.s).node,
+        lambda t: otus.solve(t.s, 0.5 * t.a).node,
+        lambda t: otus.solve(t.s, 0.5 * t.v).node,
+    ),
     "cancel_solve": (
         lambda t: otus.solve(t.s, t.s @ t.v).node,
         lambda t: otus.solve(t.s, 2 * (t.s @ t.a) - t.a @ t.s).node,
@@ -274,6 +280,12 @@ ODD_CASES: dict[str, Sequence[Build]] = {
     ),
     "diagonal_inverse": (lambda t: otus.inv(t.d).node,),
     "identity_inverse": (lambda t: otus.inv(t.delta()).node, lambda t: otus.solve(t.s, t.s).node),
+    "symmetric_transpose": (
+        lambda t: otus.inv((9 * t.delta() + otus.exp(-otus.square(t.v[:, None] - t.v))).T).node,
+        lambda t: otus.slogdet((t.a + 9 * t.delta()).T)[1].node,
+        lambda t: otus.solve((t.a @ otus.conj(t.a).T + 9 * t.delta()).T, t.a).node,
+        lambda t: otus.solve((t.h + 9 * t.delta()).T, t.a).node,
+    ),
     "inverse_product": (
         lambda t: einsum("ij,ki->kj", otus.inv(t.s), t.c),
         lambda t: einsum("ij,jk,kl->il", t.a, otus.inv(t.s), t.h),

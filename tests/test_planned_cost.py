@@ -224,3 +224,38 @@ def test_a_factor_that_the_cheapest_orders_hide() -> None:
     alone = flops(optimised([a @ b @ c, a @ d]))
     assert flops(optimised([a @ b @ c + a @ d, a @ b])) <= alone + size**2
     assert flops(optimised(a @ b @ c + b @ c @ a)) <= 2 * 4 * size**2 * rank + size**2
+
+
+def gaussian_process(points: int) -> tuple[otus.Expression, otus.Expression]:
+    """The marginal likelihood of a squared-exponential kernel with noise, and its parameters."""
+    places, values = otus.tensor("x", (points, 3)), otus.tensor("y", (points,))
+    parameters = otus.tensor("p", (3,))
+    scale = otus.exp(parameters)
+    distances = ((places[:, None] - places[None]) ** 2).sum(2)
+    kernel = scale[1] * otus.exp(-0.5 * distances / scale[0]) + scale[2] * otus.eye(points)
+    return 0.5 * values @ otus.solve(kernel, values) + 0.5 * otus.logdet(kernel), parameters
+
+
+def test_gradient_of_a_gaussian_process_factors_its_kernel_once() -> None:
+    n = 500
+    loss, parameters = gaussian_process(n)
+    nodes = optimised(otus.grad(loss, parameters))
+    factored = [x.op.name for x in topological(nodes) if x.op.name in ("solve", "inv", "slogdet", "cholesky")]
+    assert factored == ["solve"]
+    assert flops(nodes) <= 8 * n**3 / 3 + 40 * n**2
+
+
+def test_likelihood_and_gradient_of_a_gaussian_process() -> None:
+    n = 500
+    loss, parameters = gaussian_process(n)
+    nodes = optimised([loss, otus.grad(loss, parameters)])
+    assert flops(nodes) <= 10 * n**3 / 3 + 40 * n**2
+
+
+def test_a_kernel_that_is_not_known_to_be_symmetric_is_factored_once_too() -> None:
+    n = 500
+    kernel, values = otus.tensor("K", (n, n)), otus.tensor("y", (n,))
+    loss = values @ otus.solve(kernel, values) + otus.logdet(kernel)
+    nodes = optimised(otus.grad(loss, [kernel, values]))
+    assert sum(x.op.name in ("solve", "inv", "slogdet") for x in topological(nodes)) == 1
+    assert flops(nodes) <= 8 * n**3 / 3 + 20 * n**2

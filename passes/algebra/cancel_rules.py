@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Node, build, make
-from ...ir.operations import Delta, Einsum, Inverse, LinearCombination, Solve
+from ...ir.operations import Delta, Einsum, Inverse, LinearCombination, Reshape, Solve
 from ...ir.scalar import Number
 from ..contraction.products import extended_renaming
 from ..rewrite import Context, Rule, Status, rule
@@ -53,7 +53,7 @@ def cancel_solve(node: Node, context: Context) -> Node | None:
 @rule(Solve, Inverse, status=Status.REASSOCIATES)
 def scale_out_of_solve(node: Node, context: Context) -> Node | None:
     """solve(2·M, 3·R) -> 3/2·solve(M, R), and inv(2·M) -> 1/2·inv(M)."""
-    factors, operands = zip(*map(_scaled, node.operands), strict=True)
+    factors, operands = zip(*map(_scaled_view, node.operands), strict=True)
     if all(x is y for x, y in zip(operands, node.operands, strict=True)) or factors[0] == 0:
         return None
     numerator = factors[1] if isinstance(node.op, Solve) else 1
@@ -148,6 +148,14 @@ def _scaled(node: Node) -> tuple[Number, Node]:
     if isinstance(node.op, LinearCombination) and node.op.inputs == (tuple(range(node.ndim)),):
         return node.op.coefficients[0], node.operands[0]
     return 1, node
+
+
+def _scaled_view(node: Node) -> tuple[Number, Node]:
+    """As :func:`_scaled`, also where the number stands within reshapes."""
+    if isinstance(node.op, Reshape):
+        factor, inner = _scaled_view(node.operands[0])
+        return (1, node) if inner is node.operands[0] else (factor, build.reshape(inner, node.type.shape))
+    return _scaled(node)
 
 
 def _product(node: Node) -> Product | None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from ...ir import Node, build, make
 from ...ir.dims import product
 from ...ir.node import label_sizes
-from ...ir.operations import Delta, Einsum, Inverse, Solve
+from ...ir.operations import Delta, Einsum, Inverse, SignedLogDeterminant, Solve
 from ..planned_sizes import UNKNOWN_SIZE
 from ..rewrite import Context, Rule, Status, rule
+from .symmetry import is_symmetric
 
 Labels = tuple[int, ...]
 
@@ -24,6 +25,23 @@ def identity_inverse(node: Node, context: Context) -> Node | None:
     if isinstance(node.op, Solve) and node.operands[1] is matrix and matrix.ndim == 2:
         return build.delta(matrix.type.shape[0], matrix.type.dtype)
     return None
+
+
+@rule(Inverse, Solve, SignedLogDeterminant, status=Status.REASSOCIATES)
+def symmetric_transpose(node: Node, context: Context) -> Node | None:
+    """solve(kᵀ, b) -> solve(k, b), and the like, where k is found to be symmetric, as adjoints of solves have it."""
+    matrix = untransposed(node.operands[0])
+    if matrix is None or not is_symmetric(matrix):
+        return None
+    return make(node.op, matrix, *node.operands[1:])
+
+
+def untransposed(matrix: Node) -> Node | None:
+    """The matrix, or batch of matrices, of which ``matrix`` is the transposition; None where it is none."""
+    order = list(range(matrix.ndim))
+    order[-2:] = reversed(order[-2:])
+    (inner,) = matrix.operands if len(matrix.operands) == 1 else (matrix,)
+    return inner if inner.ndim == matrix.ndim and build.transpose(inner, order) is matrix else None
 
 
 @rule(Einsum, status=Status.REASSOCIATES)
@@ -102,6 +120,6 @@ def _solved(node: Node, position: int, axis: int, side: Sequence[int]) -> Node |
     return build.einsum(operands, [(kept, *columns), *(node.op.inputs[k] for k in rest)], node.op.output)
 
 
-IDENTITY_RULES: tuple[Rule, ...] = (identity_inverse,)
+IDENTITY_RULES: tuple[Rule, ...] = (identity_inverse, symmetric_transpose)
 # For whole products: these fire once nested einsums are merged.
 PRODUCT_RULES: tuple[Rule, ...] = (inverse_product,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir import Node, build
-from ...ir.operations import Broadcast, Cast, Einsum, LinearCombination, Map
+from ...ir.operations import Broadcast, Cast, Einsum, LinearCombination, Map, Reshape
 from ...ir.scalar import Argument, Call, Literal, Number, Scalar, postorder
 from ..rewrite import Context, Rule, Status, rule
 
@@ -69,6 +69,22 @@ def _aligned_sum(
     renamed = [[covered.index(axis) for axis in labels] for labels in inputs]
     total = build.linear_combination(coefficients, operands, renamed, len(covered))
     return build.broadcast(total, covered, like.type.shape)
+
+
+@rule(LinearCombination, status=Status.REASSOCIATES)
+def scaled_reshape(node: Node, context: Context) -> Node | None:
+    """2·reshape(a + b) -> reshape(2·a + 2·b), where nothing else reads the sum."""
+    assert isinstance(node.op, LinearCombination)
+    inner = node.operands[0]
+    if len(node.operands) != 1 or not isinstance(inner.op, Reshape) or context.is_shared(inner):
+        return None
+    total = inner.operands[0]
+    whole = tuple(range(inner.ndim))
+    if not isinstance(total.op, LinearCombination) or context.is_shared(total) or node.op.inputs != (whole,):
+        return None
+    coefficients = [node.op.coefficients[0] * c for c in total.op.coefficients]
+    scaled = build.linear_combination(coefficients, total.operands, total.op.inputs, total.op.rank)
+    return build.reshape(scaled, node.type.shape)
 
 
 @rule(Einsum)
@@ -214,6 +230,7 @@ def merge_cast(node: Node, context: Context) -> Node | None:
 
 LINEAR_RULES: tuple[Rule, ...] = (
     drop_zero_term,
+    scaled_reshape,
     transpose_sum,
     scale_number,
     flatten_sum,
