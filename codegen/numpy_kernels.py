@@ -6,13 +6,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir import Size, UnsupportedError
-from ..ir.kernels import BlockLoop, Contraction, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.kernels import (
+    BlockLoop,
+    Contraction,
+    Copy,
+    DiagonalEmbedding,
+    DiagonalUpdate,
+    Direct,
+    Factorisation,
+    Kernel,
+    Rearrangement,
+)
 from ..ir.program import KernelCall
 from ..ir.subscripts import LETTERS
 from .numpy_linear_algebra import factorisation_lines
 from .numpy_loops import loop_lines
-from .numpy_operations import OPERATION_RULES
-from .numpy_source import Source, aligned, dtype_source, new_axes, permuted, size_of
+from .numpy_operations import OPERATION_RULES, signed_coefficient
+from .numpy_source import Source, aligned, dtype_source, new_axes, number_source, permuted, size_of
 
 Labels = tuple[int, ...]
 
@@ -93,6 +103,22 @@ def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: Source) -> list[
     ]
 
 
+def _add_diagonal(kernel: DiagonalUpdate, call: KernelCall, source: Source) -> list[str]:
+    target, dtype = source.target(call), source.target_type(call).dtype
+    base, *tensors = source.operands(call)
+    lines = [f"{target} = {base}" if kernel.in_place else f"{target} = np.array({base})"]
+    for term in kernel.terms:
+        distinct = tuple(dict.fromkeys(term.output))
+        value = "1" if term.labels is None else aligned(tensors.pop(0), term.labels, distinct)
+        negative, factor = signed_coefficient(term.coefficient, dtype)
+        scaled = (
+            value if factor == 1 else number_source(factor) if value == "1" else f"{number_source(factor)} * {value}"
+        )
+        place = f"np.einsum({subscripts([term.output], distinct)}, {target})[...]"
+        lines.append(f"{place} {'-=' if negative else '+='} {scaled}")
+    return lines
+
+
 # --- two operands ------------------------------------------------------------------------------
 
 
@@ -165,6 +191,7 @@ KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, Source], list[str]]]
     Contraction: _contract,
     Rearrangement: _rearrange,
     DiagonalEmbedding: _embed,
+    DiagonalUpdate: _add_diagonal,
     Direct: _direct,
     Factorisation: _factorisation,
     BlockLoop: _loop,

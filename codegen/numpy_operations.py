@@ -51,7 +51,7 @@ def _freed(statements: list[str], temporaries: Sequence[str]) -> list[str]:
 def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Source) -> str:
     dtype = source.target_type(call).dtype
     text = ""
-    signed = [_signed(coefficient, dtype) for coefficient in op.coefficients]
+    signed = [signed_coefficient(coefficient, dtype) for coefficient in op.coefficients]
     terms = list(zip(signed, source.operands(call), op.inputs, strict=True))
     if len(terms) > 1 and signed[0][0] and not signed[1][0]:
         terms[:2] = terms[1], terms[0]
@@ -67,7 +67,7 @@ def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Sou
     return text
 
 
-def _signed(coefficient: Number, dtype: DType) -> tuple[bool, Number]:
+def signed_coefficient(coefficient: Number, dtype: DType) -> tuple[bool, Number]:
     """Whether the term is subtracted, and the factor that is left; integers wrap as their dtype does."""
     if isinstance(coefficient, complex) and coefficient.imag == 0:
         coefficient = coefficient.real

@@ -153,9 +153,8 @@ def flops(node: Node) -> Size:
         case Map(expression=expression):
             count = sum(isinstance(part, Call) and part.function != "neg" for part in postorder(expression))
             return product(node.type.shape) * count
-        case LinearCombination(coefficients=coefficients):
-            scalings = sum(abs(c) != 1 for c in coefficients)
-            return product(node.type.shape) * (len(coefficients) - 1 + scalings)
+        case LinearCombination():
+            return _sum_flops(node)
         case Reduce(kind="logsumexp"):  # largest, difference, exponential, sum; then its logarithm and the largest
             return product(node.operands[0].type.shape) * 4 + product(node.type.shape) * 2
         case Reduce() | CumulativeSum():
@@ -165,6 +164,34 @@ def flops(node: Node) -> Size:
         case Blockwise():
             return _loop_flops(node.op)
     return _matrix_flops(node)
+
+
+def _sum_flops(node: Node) -> Size:
+    """An addition a term and a multiplication a coefficient; diagonals that a dense tensor takes in, on them alone."""
+    assert isinstance(node.op, LinearCombination)
+    whole = product(node.type.shape)
+    points = [_diagonal_points(x) if x.ndim == node.ndim else None for x in node.operands]
+    if points.count(None) != 1 or node.op.coefficients[points.index(None)] != 1:
+        points = [None] * len(points)
+    total: Size = -1 * whole
+    for coefficient, diagonal in zip(node.op.coefficients, points, strict=True):
+        total = total + (whole if diagonal is None else diagonal) * (1 + (abs(coefficient) != 1))
+    return total
+
+
+def _diagonal_points(node: Node) -> Size | None:
+    """The number of elements that deltas leave of a tensor; None where it is no embedding."""
+    if isinstance(node.op, Delta):
+        return node.op.size
+    if not isinstance(node.op, Einsum):
+        return None
+    labels = {label for names in node.op.inputs for label in names}
+    deltas = [names for x, names in zip(node.operands, node.op.inputs, strict=True) if isinstance(x.op, Delta)]
+    if not deltas or labels != set(node.op.output):
+        return None
+    tied = {names[1] for names in deltas}
+    sizes = dict(zip(node.op.output, node.type.shape, strict=True))
+    return product(size for label, size in sizes.items() if label not in tied)
 
 
 def _einsum_flops(node: Node) -> Size:

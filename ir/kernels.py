@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .dims import Size, evaluate
 from .operations import Operation
+from .scalar import Number
 from .subscripts import LETTERS
 
 if TYPE_CHECKING:
@@ -106,6 +107,40 @@ class DiagonalEmbedding(Kernel):
     def text(self) -> str:
         """``"i->ii"``."""
         return f'"{labels_text(self.labels)}->{labels_text(self.output)}"'
+
+
+@dataclass(frozen=True)
+class DiagonalTerm:
+    """``coefficient`` times a tensor with ``labels``, embedded as in :class:`DiagonalEmbedding`; a 1 for None."""
+
+    labels: Labels | None
+    output: Labels
+    coefficient: Number
+
+
+@dataclass(frozen=True)
+class DiagonalUpdate(Kernel):
+    """The first input with diagonals added to it, ``in_place`` where nothing else reads its memory.
+
+    The other inputs are the tensors of ``terms`` that have labels, in order.
+    """
+
+    name: ClassVar[str] = "add_diagonal"
+    terms: tuple[DiagonalTerm, ...]
+    in_place: bool
+
+    @property
+    def view(self) -> bool:
+        """As ``in_place`` says."""
+        return self.in_place
+
+    @property
+    def text(self) -> str:
+        """``2.0 "i->ii" in place``."""
+        terms = [
+            f'{term.coefficient} "{labels_text(term.labels or ())}->{labels_text(term.output)}"' for term in self.terms
+        ]
+        return ", ".join(terms) + (" in place" if self.in_place else "")
 
 
 @dataclass(frozen=True)

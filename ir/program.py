@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .cost import human_bytes
 from .dims import Size, evaluate, product
 from .errors import VerificationError
-from .kernels import BlockLoop, Contraction, Kernel
+from .kernels import BlockLoop, Contraction, DiagonalUpdate, Kernel
 from .node import Node
 from .types import TensorType
 
@@ -176,7 +176,22 @@ def verify_program(program: Program) -> None:
                 raise VerificationError(f"{call.kernel.name} makes buffer {name!r} twice, or it is not declared")
             ready.add(name)
     _verify_outputs(program, buffers, ready)
+    _verify_updates(program, buffers)
     _verify_marks(program)
+
+
+def _verify_updates(program: Program, buffers: Mapping[str, Buffer]) -> None:
+    """What a kernel writes into is a tensor that was made for it alone: nothing else reads that memory."""
+    for call in program.calls:
+        if not (isinstance(call.kernel, DiagonalUpdate) and call.kernel.in_place):
+            continue
+        name = call.inputs[0]
+        readers = sum(each.inputs.count(name) for each in program.calls) + program.outputs.count(name)
+        if buffers[name].role != "temporary" or buffers[name].base is not None or readers != 1:
+            raise VerificationError(
+                f"{call.kernel.name} writes into {buffers[name].role} {name!r}, which is read in {readers} places; "
+                "it may write into a temporary with memory of its own that nothing else reads"
+            )
 
 
 def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[str]) -> None:

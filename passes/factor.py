@@ -10,6 +10,7 @@ from typing import ClassVar
 from ..ir import Graph, Node, build
 from ..ir.operations import Einsum, LinearCombination
 from ..ir.scalar import Number
+from .algebra.diagonal_rules import DIAGONAL_RULES
 from .algebra.number_rules import NUMBER_RULES
 from .manager import Pass
 from .rewrite import Context, Rewriter, Rule, Status, rule
@@ -30,7 +31,7 @@ class Factor(Pass):
         %3: f64[i,r] = linear_combination {1, 1} %1, %2
 
     becomes ``einsum "is,sr->ir" %A, %M`` with ``%M = %K + %L``.  Numbers go where they multiply the
-    fewest elements.
+    fewest elements, and diagonals are added last, to the sum of all that is dense.
     """
 
     name: ClassVar[str] = "factor"
@@ -113,4 +114,4 @@ def _with_factor_out(node: Node, terms: Sequence[tuple[int, _Factored]]) -> Node
     )
 
 
-FACTOR_RULES: tuple[Rule, ...] = (common_factor, *NUMBER_RULES)
+FACTOR_RULES: tuple[Rule, ...] = (common_factor, *NUMBER_RULES, *DIAGONAL_RULES)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..ir import Graph, Node, Size, VerificationError
 from ..ir import operations as ops
 from ..ir.cost import loop_family
-from ..ir.kernels import BlockLoop, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.kernels import (
+    BlockLoop,
+    Copy,
+    DiagonalEmbedding,
+    DiagonalUpdate,
+    Direct,
+    Factorisation,
+    Kernel,
+    Rearrangement,
+)
 from ..ir.printer import line, node_names
 from ..ir.program import Buffer, DimBinding, KernelCall, Program, verify_program
 from ..ir.scalar import Argument
 from ..ir.traverse import input_label
+from .algebra.diagonal_rules import diagonal_terms
 from .contract import ContractionOrder
 from .contraction.einsum_parts import is_embedding, is_pairwise, tied_labels
 from .contraction.layout import Operand, elementwise_memory, plan_contraction
 from .dim_bindings import bind_dims
 from .fusion.epilogues import marked_calls
+from .kernel_operands import added_diagonals, kernel_operands, needed_nodes
 from .planned_sizes import planned_size
 
 _FACTORISATIONS = (ops.HermitianEigen, ops.QR, ops.SVD, ops.SignedLogDeterminant)
@@ -84,13 +96,15 @@ class _Lowering:
         self.taken: set[str] = set()
         self.numbered = 0
         order = graph.nodes()
-        needed = _needed(graph)
+        needed = needed_nodes(graph)
         self.order = [node for node in order if node in needed]
         self.lines = node_names(order, graph.labels)
         self.output_names = dict(zip(reversed(graph.outputs), reversed(graph.names), strict=True))
         self.claimed: set[str] = set()
         self.spread: set[str] = set()
         self.families = _families(self.order)
+        read = [x for node in self.order for x in kernel_operands(node)]
+        self.reads = Counter([*read, *graph.outputs])
 
     def program(self, name: str, known_inputs: Sequence[Node]) -> Program:
         """Lower every node, then the outputs."""
@@ -208,6 +222,8 @@ class _Lowering:
                 self.of[node] = name
             case ops.Einsum():
                 self._einsum(node)
+            case ops.LinearCombination() if diagonal_terms(node) is not None:
+                self._diagonal_sum(node)
             case ops.LinearCombination() | ops.Map():
                 self._elementwise(node)
             case ops.Blockwise():
@@ -263,6 +279,18 @@ class _Lowering:
         operands, sizes = self._operands(node, op.inputs)
         layout = elementwise_memory(operands, tuple(range(op.rank)), sizes)
         self._define(node, Direct(op), [self.of[x] for x in node.operands], layout)
+
+    def _diagonal_sum(self, node: Node) -> None:
+        """Diagonals are added within the dense operand's memory, or a copy where that is not this node's to change."""
+        base, *tensors = kernel_operands(node)
+        kernel = DiagonalUpdate(added_diagonals(node), in_place=self._is_own(base))
+        sources = [self.of[x] for x in (base, *tensors)]
+        self._define(node, kernel, sources, self.buffers[sources[0]].layout)
+
+    def _is_own(self, node: Node) -> bool:
+        """Whether the memory of a tensor has one reader and was made for it: no view, input or output of the caller."""
+        buffer = self.buffers[self.of[node]]
+        return self.reads[node] == 1 and buffer.role == "temporary" and buffer.base is None
 
     def _loop(self, node: Node, op: ops.Blockwise) -> None:
         """One loop for all the results of it that the graph reads."""
@@ -326,24 +354,6 @@ class _Lowering:
             axes = [node.op.axes[axis] for axis in layout]
             return [*(axis for axis in range(node.ndim) if axis not in axes), *axes]
         return None
-
-
-def kernel_operands(node: Node) -> list[Node]:
-    """The operands that the kernel of ``node`` reads: deltas of an embedding are never made."""
-    if isinstance(node.op, ops.Einsum) and is_embedding(node.op, node.operands):
-        return [x for x in node.operands if not isinstance(x.op, ops.Delta)]
-    return list(node.operands)
-
-
-def _needed(graph: Graph) -> set[Node]:
-    found: set[Node] = set()
-    stack = list(graph.outputs)
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found.add(node)
-            stack.extend(kernel_operands(node))
-    return found
 
 
 def _result(node: Node) -> str:

@@ -168,6 +168,7 @@ CASES: dict[str, Build] = {
     "cast_inside": lambda t: otus.cast(otus.broadcast_to(t.v, (2, *t.v.shape)), "complex128").node,
     "common_coefficient": lambda t: build.linear_combination([0.5, -0.5], [t.a.node, t.s.node]),
     "scaled_product": lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v * t.v)),
+    "diagonal_apart": lambda t: (otus.einsum("i->ii", t.v) - otus.outer(t.w, t.w)).node,
     "split_weights": lambda t: einsum("ni,nj->ij", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),
 }
 
@@ -311,6 +312,13 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: build.scale(-0.5, einsum("i,ij->ij", t.v, t.delta())),
         lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v)),
         lambda t: build.scale(3, einsum("i,j->ij", 2 * t.v, t.v * t.v)),
+    ),
+    "diagonal_apart": (
+        lambda t: (otus.einsum("i->ii", t.v) - 2 * t.a + t.v).node,
+        lambda t: (otus.einsum("i->ii", t.v) + 2 * t.delta()).node,
+        lambda t: (otus.einsum("i->ii", t.v) + t.v).node,
+        lambda t: (t.a - 3 * t.delta() + otus.outer(t.v, t.w) - t.delta().T).node,
+        lambda t: (otus.einsum("bi->bii", t.c) - otus.einsum("bi,bj->bij", t.c, t.c)).node,
     ),
     "split_weights": (
         lambda t: einsum("ni,nj->ji", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),

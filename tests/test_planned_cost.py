@@ -259,3 +259,9 @@ def test_a_kernel_that_is_not_known_to_be_symmetric_is_factored_once_too() -> No
     nodes = optimised(otus.grad(loss, [kernel, values]))
     assert sum(x.op.name in ("solve", "inv", "slogdet") for x in topological(nodes)) == 1
     assert flops(nodes) <= 8 * n**3 / 3 + 20 * n**2
+
+
+def test_hessian_of_logsumexp_is_one_pass_over_the_result() -> None:
+    x = otus.tensor("x", (2048,))
+    nodes = optimised(otus.hessian(otus.logsumexp(x), x))
+    assert flops(nodes) <= 2048**2 + 10 * 2048

@@ -24,6 +24,7 @@ from ...ir.scalar import (
     literal,
     postorder,
 )
+from ..algebra.diagonal_rules import diagonal_terms
 
 # An expression deeper than this is left as it is: brackets nest as deep, and Python reads about 200 of them.
 DEEPEST_FORM = 80
@@ -113,7 +114,7 @@ class ValueGraph:
                 value, labels = self.places[operand]
                 self.places[node] = value, tuple(axes[axis] for axis in labels)
             return
-        found = scalar_form(node)
+        found = scalar_form(node) if diagonal_terms(node) is None else None  # a diagonal is added in place
         if found is not None:
             self._add_form(node, *found)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ...ir import operations as ops
 from ...ir.dims import evaluate
-from ...ir.kernels import Contraction, Direct, Factorisation, Rearrangement
+from ...ir.kernels import Contraction, DiagonalUpdate, Direct, Factorisation, Rearrangement
 from ...ir.program import Buffer, KernelCall
 from ...ir.scalar import Argument, Call, Scalar, postorder
 from ...ir.types import TensorType
@@ -56,9 +56,18 @@ def _own(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], siz
             return sum(nbytes[k] for k in copied) + _buffering(kernel, operands, sizes)
         case Factorisation(operation=operation):
             return _MATRIX_COPIES[type(operation)] * nbytes[0]
+        case DiagonalUpdate(terms=terms):
+            result = buffers[call.outputs[0]].type
+            return max(2 * _diagonal_bytes(term.output, result, sizes) for term in terms)
         case Direct(operation=operation):
             return _direct(operation, nbytes, tensor_bytes(buffers[call.outputs[0]].type, sizes), operands, sizes)
     return 0
+
+
+def _diagonal_bytes(output: Sequence[int], type: TensorType, sizes: Mapping[str, int]) -> int:
+    """Bytes of the elements of a tensor at which equal labels have equal positions."""
+    extents = {label: evaluate(size, sizes) for label, size in zip(output, type.shape, strict=True)}
+    return _count(list(extents.values())) * max(type.dtype.bits // 8, 1)
 
 
 def tensor_bytes(type: TensorType, sizes: Mapping[str, int]) -> int:
