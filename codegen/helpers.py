@@ -18,19 +18,21 @@ from .numpy_helpers import (
     _polynomial,
     _shift,
     _sigmoid,
+    _sigmoid_of_negative,
     _softplus,
 )
 
 _FUNCTIONS = {
     f.__name__: f
     for f in (
-        _sigmoid, _softplus, _shift, _logsumexp,
+        _sigmoid, _sigmoid_of_negative, _softplus, _shift, _logsumexp,
         _polynomial, _erf_near_zero, _erfc_middle, _erfc_tail, _erfc_beyond, _erf, _erfc,
         _cores, _threads, _in_blocks, _build, _compiled, _declared, _in_order,
     )
 }  # fmt: skip
 _ERROR_FUNCTIONS = ("_polynomial", "_erf_near_zero", "_erfc_middle", "_erfc_tail", "_erfc_beyond")
 _NEEDS = {
+    "_sigmoid": ("_sigmoid_of_negative",),
     "_erf": _ERROR_FUNCTIONS,
     "_erfc": _ERROR_FUNCTIONS,
     "_in_blocks": ("_cores", "_threads"),

@@ -13,9 +13,20 @@ import numpy as np
 
 
 def _sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)), without overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+    """1 / (1 + exp(-x)); where that exponential overflows 0, as what it should be is below the normal numbers."""
+    return _sigmoid_of_negative(np.negative(x))
+
+
+def _sigmoid_of_negative(x: Any) -> Any:
+    """1 / (1 + exp(x)), to the last places also where it is small."""
+    if getattr(x, "dtype", None) == np.float16:
+        return _sigmoid_of_negative(x.astype(np.float32)).astype(np.float16)
+    with np.errstate(over="ignore"):
+        total = np.exp(x)
+    if not np.ndim(total):
+        return 1 / (1 + total)
+    total += 1
+    return np.divide(1, total, out=total)
 
 
 def _softplus(x: Any) -> Any:

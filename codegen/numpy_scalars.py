@@ -107,6 +107,10 @@ class ScalarPrinter:
         if isinstance(part, Literal):
             return _Value(number_source(part.value), part.value, array=False)
         assert isinstance(part, Call)
+        negated = _negated_within(part) if part.function == "sigmoid" else None
+        if negated is not None and _is_float(values[negated].kind):
+            self.source.helpers.add("_sigmoid_of_negative")
+            return _Value(f"_sigmoid_of_negative({values[negated].code})", values[negated].kind)
         return self._call(part.function, [values[x] for x in part.arguments])
 
     def _named(self, value: _Value) -> _Value:
@@ -208,6 +212,16 @@ def _short_power(operands: Sequence[_Value], result: DType | Number) -> int | No
     if exponent.array or not isinstance(exponent.kind, (int, float)) or exponent.kind not in _SHORT_POWERS:
         return None
     return int(exponent.kind) if result in (DType.float32, DType.float64) and base.kind is result else None
+
+
+def _negated_within(part: Call) -> Scalar | None:
+    """The ``x`` of a function of ``-x``."""
+    (inner,) = part.arguments
+    return inner.arguments[0] if isinstance(inner, Call) and inner.function == "neg" else None
+
+
+def _is_float(kind: DType | Number) -> bool:
+    return isinstance(kind, DType) and kind.kind == "float"
 
 
 def _infix(function: str, operands: list[_Value]) -> _Value:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir import Graph, Node, build
-from ..ir.operations import LinearCombination, Map, Reduce
+from ..ir.operations import Einsum, LinearCombination, Map, Reduce
 from ..ir.scalar import Argument, Call, Number, Scalar, argument, call, postorder, replace_parts
 from ..ir.traverse import rebuild
 from .manager import Pass
+
+Place = tuple[Node, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,15 @@ class Sharpen(Pass):
     """Graph in; equal graph out, in which a logsumexp is never subtracted from its own operand.
 
     With ``m`` the maximum, ``logsumexp(x) = m + l`` and ``x − logsumexp(x) = (x − m) − l``: both
-    differences are then exact to the last place, which matters for softmax in float32.  Runs once, after
-    the algebra, which knows the short form.  ::
+    differences are then exact to the last place, which matters for softmax in float32.  The exponential of
+    such a difference is ``e/s`` with ``e = exp(x − m)`` and ``s = sum(e)``, which takes no second exponential
+    and loses less: the error of an exponential grows with its argument, that of a division does not.  Runs
+    once, after the algebra, which knows the short form.  ::
 
         %1: f64[] = reduce {kind="logsumexp", axes=(0,)} %x
         %2: f64[n] = map "exp(a - b)" "n,->n" %x, %1
 
-    becomes ``map "exp(a - b)" %d, %l`` with ``%d = x − max(x)`` and ``%l = log(sum(exp(d)))``.
+    becomes ``map "a / b" %e, %s`` with ``%e = exp(x − max(x))`` and ``%s = sum(e)``.
     """
 
     name: ClassVar[str] = "sharpen"
@@ -38,7 +42,61 @@ def _sharpened(node: Node, operands: Sequence[Node]) -> Node:
     node = rebuild(node, operands)
     if isinstance(node.op, LinearCombination):
         return _sharpened_sum(node)
-    return _sharpened_map(node) if isinstance(node.op, Map) else node
+    return _sharpened_map(_without_exponentials(node)) if isinstance(node.op, Map) else node
+
+
+def _without_exponentials(node: Node) -> Node:
+    """Each ``exp(x − logsumexp(x))`` in a map as ``exp(x − m)`` over its sum, where the difference is sharpened."""
+    assert isinstance(node.op, Map)
+    operands, inputs = list(node.operands), list(node.op.inputs)
+    replaced: dict[Scalar, Scalar] = {}
+    for part in postorder(node.op.expression):
+        found = _exponential(part, node)
+        if found is not None:
+            (shifted, labels), (total, places) = found
+            replaced[part] = call("div", argument(len(operands)), argument(len(operands) + 1))
+            operands += [build.apply("exp", shifted), total]
+            inputs += [labels, places]
+    if not replaced:
+        return node
+    return build.map_node(replace_parts(node.op.expression, replaced), operands, inputs, node.op.rank)
+
+
+def _exponential(part: Scalar, node: Node) -> tuple[Place, Place] | None:
+    """The shifted operand and the sum of its exponentials, where a part is the exponential of their difference."""
+    assert isinstance(node.op, Map)
+    if not isinstance(part, Call) or part.function != "exp":
+        return None
+    (inner,) = part.arguments
+    if isinstance(inner, Argument):
+        x, labels = node.operands[inner.position], node.op.inputs[inner.position]
+        return _sharpened_difference(x, labels)
+    pair = _difference(inner)
+    if pair is None:
+        return None
+    (x, labels), (total, places) = ((node.operands[k], node.op.inputs[k]) for k in pair)
+    if not _is_own(x, labels, total, places):
+        return None
+    shifted, rest = _split(total)
+    return (shifted, labels), (rest.operands[0], places)
+
+
+def _sharpened_difference(x: Node, labels: Sequence[int]) -> tuple[Place, Place] | None:
+    """The two parts of ``d − log(sum(exp(d)))``, as this pass makes it of a linear combination."""
+    op = x.op
+    if not (isinstance(op, LinearCombination) and op.coefficients == (1, -1)):
+        return None
+    shifted, rest = x.operands
+    if not (isinstance(rest.op, Map) and rest.op.expression is call("log", argument(0))):
+        return None
+    (total,) = rest.operands
+    if not (isinstance(total.op, Einsum) and total.operands == (build.apply("exp", shifted),)):
+        return None
+    kept = [label for label in total.op.inputs[0] if label in total.op.output]
+    own = [op.inputs[0][axis] for axis, label in enumerate(total.op.inputs[0]) if label in kept]
+    if kept != list(total.op.output) or own != list(op.inputs[1]) or op.inputs[0] != tuple(range(x.ndim)):
+        return None
+    return (shifted, tuple(labels)), (total, tuple(labels[axis] for axis in op.inputs[1]))
 
 
 def _split(total: Node) -> tuple[Node, Node]:

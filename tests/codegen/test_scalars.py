@@ -194,3 +194,19 @@ def test_small_whole_powers_are_products(exponent: int) -> None:
     assert not any("**" in text for text in statements)
     data = np.array([0.0, 0.5, -3.25, 1e-30, 1e30])
     np.testing.assert_allclose(function(x=data), (data + 1) ** exponent, rtol=4e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sigmoids_of_both_signs_keep_relative_accuracy(dtype: str) -> None:
+    """Of x and of -x, where 1 less the other would have no digits left."""
+    x = otus.tensor("x", ("n",), dtype=dtype)
+    data = np.concatenate([np.linspace(-80, 80, 1001), [np.inf, -np.inf, 1e4, -1e4, 800, -800]]).astype(dtype)
+    both = otus.compile([otus.sigmoid(x), otus.sigmoid(-x), otus.grad(otus.sigmoid(x).sum(), x)])(x=data)
+    wide = data.astype(np.longdouble).clip(-11000, 11000)
+    first, second = 1 / (1 + np.exp(-wide)), 1 / (1 + np.exp(wide))
+    smallest = float(np.finfo(dtype).tiny)
+    for value, exact in zip(both, (first, second, first * second), strict=True):
+        assert value.dtype == dtype
+        np.testing.assert_allclose(
+            value, exact.astype(float), rtol=8 * float(np.finfo(dtype).eps), atol=smallest, err_msg="sigmoid"
+        )
