@@ -69,6 +69,11 @@ class _Value:
             return np.dtype(type(self.kind))
         return int if isinstance(self.kind, bool) else type(self.kind)
 
+    @property
+    def is_weak_array(self) -> bool:
+        """Whether it is an array of numbers that have met no tensor yet."""
+        return self.array and not isinstance(self.kind, DType)
+
     def within(self, binding: int) -> str:
         """The source, in parentheses unless it binds at least as tightly."""
         return self.code if self.binding >= binding else f"({self.code})"
@@ -95,7 +100,7 @@ class ScalarPrinter:
 
     def _whole(self, expression: Scalar, value: _Value) -> str:
         wanted = infer_dtype(expression, self.dtypes)
-        if value.kind is not wanted:
+        if value.kind is not wanted and not (value.is_weak_array and as_dtype(value.resolved) is wanted):
             return _cast(_Value(value.code, DType.bool, value.binding), wanted)
         if value.code in self.operands or (isinstance(expression, Call) and expression.function in ("real", "imag")):
             return f"np.array({value.code})"
@@ -236,11 +241,20 @@ def _infix(function: str, operands: list[_Value]) -> _Value:
 def _where(operands: list[_Value], result: DType | Number) -> _Value:
     """A choice; both branches come in the result's dtype, or stay numbers where both are."""
     if not isinstance(result, DType):
+        if _is_indicator(operands):  # one pass, and no choice
+            return _Value(f"{operands[0].within(_ATOM)}.astype({dtype_source(as_dtype(type(result)))})", result)
         return _Value(f"np.where({', '.join(x.code for x in operands)})", result)
     branches = [_joined(x, result, always=True) for x in operands[1:]]
     if not any(x.array for x in branches):
         branches[0] = _Value(f"{dtype_source(result)}({branches[0].code})", result)
     return _Value(f"np.where({', '.join(x.code for x in (operands[0], *branches))})", result)
+
+
+def _is_indicator(operands: list[_Value]) -> bool:
+    """Whether a choice is 1 where a condition holds, else 0."""
+    condition, *branches = operands
+    numbers = [x.kind for x in branches if not x.array and not isinstance(x.kind, DType)]
+    return condition.kind is DType.bool and condition.array and numbers == [1, 0]
 
 
 def _joined(value: _Value, common: DType, always: bool = False) -> _Value:

@@ -160,6 +160,7 @@ CASES: dict[str, Build] = {
     "orthogonal_inverse": lambda t: otus.solve(t.u, t.a).node,
     "declared_diagonal": lambda t: einsum("ij,jk->ik", t.d, t.a),
     "diagonal_inverse": lambda t: otus.solve(t.d, t.a).node,
+    "definite_determinant": lambda t: otus.slogdet(t.s)[1].node,
     "identity_inverse": lambda t: otus.solve(t.delta(), t.a).node,
     "inverse_product": lambda t: einsum("ij,jk->ik", otus.inv(t.s), t.a),
     "symmetric_transpose": lambda t: otus.solve((t.a @ t.a.T + 9 * t.delta()).T, t.a).node,
@@ -280,6 +281,11 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: einsum("ij,kl->ikjl", t.d, t.a),
     ),
     "diagonal_inverse": (lambda t: otus.inv(t.d).node,),
+    "definite_determinant": (
+        lambda t: otus.slogdet(t.s)[0].node,
+        lambda t: otus.slogdet(t.d)[1].node,
+        lambda t: otus.slogdet(t("B", t.m, t.n, t.n, positive_definite=True))[1].node,
+    ),
     "identity_inverse": (lambda t: otus.inv(t.delta()).node, lambda t: otus.solve(t.s, t.s).node),
     "symmetric_transpose": (
         lambda t: otus.inv((9 * t.delta() + otus.exp(-otus.square(t.v[:, None] - t.v))).T).node,

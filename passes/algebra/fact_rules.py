@@ -1,11 +1,11 @@
-"""Rules that use what is declared of a tensor: orthonormal columns, a diagonal."""
+"""Rules that use what is declared of a tensor: orthonormal columns, a diagonal, positive definiteness."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir import Node, build
-from ...ir.operations import Einsum, Inverse, Map, Solve
+from ...ir import Node, build, make
+from ...ir.operations import Cholesky, Einsum, Inverse, Map, SignedLogDeterminant, Solve
 from ...ir.scalar import argument, call
 from ..rewrite import Context, Rule, Status, rule
 
@@ -110,4 +110,30 @@ def diagonal_inverse(node: Node, context: Context) -> Node | None:
     return build.einsum([reciprocal, delta], [(0,), (0, 1)], (0, 1))
 
 
-FACT_RULES: tuple[Rule, ...] = (orthonormal_columns, orthogonal_inverse, declared_diagonal, diagonal_inverse)
+@rule(SignedLogDeterminant, status=Status.REASSOCIATES)
+def definite_determinant(node: Node, context: Context) -> Node | None:
+    """logabsdet(s) -> 2·sum(log(diagonal(cholesky(s)))), and sign(s) -> 1, where s is declared positive definite.
+
+    Half the operations.  Where the data breaks that promise, the factorisation says so and raises; symmetry alone,
+    or a Gram matrix, is no such promise, since rounding may make it indefinite.
+    """
+    assert isinstance(node.op, SignedLogDeterminant)
+    (matrix,) = node.operands
+    if not matrix.type.facts.positive_definite:
+        return None
+    if node.op.result == "sign":
+        return build.full(node.type.shape, 1, node.type.dtype)
+    batch = tuple(range(matrix.ndim - 2))
+    row = len(batch)
+    diagonal = build.einsum([make(Cholesky(), matrix)], [(*batch, row, row)], (*batch, row))
+    real = build.apply("real", diagonal) if diagonal.type.dtype.kind == "complex" else diagonal
+    return build.scale(2, build.sum_axes(build.apply("log", real), [row]))
+
+
+FACT_RULES: tuple[Rule, ...] = (
+    orthonormal_columns,
+    orthogonal_inverse,
+    declared_diagonal,
+    diagonal_inverse,
+    definite_determinant,
+)
