@@ -7,7 +7,7 @@ of three terms may round differently on the two sides of the diagonal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -16,6 +16,7 @@ import numpy as np
 from ...ir import Node
 from ...ir.operations import Broadcast, Cast, Constant, Delta, Einsum, Inverse, LinearCombination, Map, Reduce
 from ...ir.scalar import Argument, Call, Number, Scalar, argument, call, postorder, scalar_text
+from ..contraction.products import extended_renaming
 
 Labels = tuple[int, ...]
 
@@ -154,7 +155,7 @@ class _Exchange:
                 continue
             remaining = [*right[:position], *right[position + 1 :]]
             for sign, moved in self._arrangements(node, labels, depth):
-                found = _renamed(names, moved, places)
+                found = extended_renaming(names, moved, places)
                 inner = self._matched(rest, remaining, found, depth) if found is not None else 0
                 if inner:
                     return sign * inner
@@ -178,15 +179,6 @@ def _untransposed(node: Node, labels: Labels) -> tuple[Node, Labels]:
         if set(names) == set(node.op.inputs[0]):
             return node.operands[0], tuple(names[x] for x in node.op.inputs[0])
     return node, labels
-
-
-def _renamed(names: Mapping[int, int], source: Labels, target: Labels) -> dict[int, int] | None:
-    """The one-to-one renaming that also takes ``source`` to ``target``, None where there is none."""
-    new = dict(names)
-    for a, b in zip(source, target, strict=True):
-        if new.setdefault(a, b) != b:
-            return None
-    return new if len(set(new.values())) == len(new) else None
 
 
 def _exchanged(expression: Scalar, images: Sequence[tuple[int, int]]) -> tuple[int, Scalar]:
