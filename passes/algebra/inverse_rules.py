@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...ir import Node, build, make
 from ...ir.dims import product
 from ...ir.node import label_sizes
-from ...ir.operations import Delta, Einsum, Inverse, SignedLogDeterminant, Solve
+from ...ir.operations import Delta, Einsum, Inverse, LinearCombination, SignedLogDeterminant, Solve
 from ..planned_sizes import UNKNOWN_SIZE
 from ..rewrite import Context, Rule, Status, rule
 from .symmetry import is_symmetric
@@ -49,7 +49,8 @@ def inverse_product(node: Node, context: Context) -> Node | None:
     """einsum("ij,jk->ik", inv(a), b) -> solve(a, b), where nothing else reads the inverse.
 
     What multiplies the inverse on one side must not meet what multiplies it on the other: the trace of
-    ``inv(a)·b`` takes less work as it stands.
+    ``inv(a)·b`` takes less work as it stands.  Of ``inv(a)·b·c`` it is ``solve(a, b)·c`` or ``solve(a, b·c)``,
+    whichever right-hand side has fewer columns: both are as exact.
     """
     assert isinstance(node.op, Einsum)
     for position, operand in enumerate(node.operands):
@@ -58,11 +59,12 @@ def inverse_product(node: Node, context: Context) -> Node | None:
         if len(set(node.op.inputs[position])) < 2 or node.operands.count(operand) > 1:
             continue
         sides = [_side(node, position, axis) for axis in (0, 1)]
-        chosen = [axis for axis in (1, 0) if sides[axis]]
-        if not chosen or set(sides[0]) & set(sides[1]):
+        if set(sides[0]) & set(sides[1]):
             continue
-        axis = min(chosen, key=lambda k: _column_count(node, _columns(node, position, k, sides[k])))
-        return _solved(node, position, axis, sides[axis])
+        chosen = [(axis, sides[axis]) for axis in (1, 0) if sides[axis]]
+        chosen += [(axis, _adjacent(node, position, axis, side)) for axis, side in chosen]
+        if chosen:
+            return _solved(node, position, *min(chosen, key=lambda side: _preference(node, position, *side)))
     return None
 
 
@@ -85,6 +87,19 @@ def _side(node: Node, position: int, axis: int) -> list[int]:
         found += new
         reached |= {label for k in new for label in node.op.inputs[k] if label not in node.op.output}
         reached -= {across}
+
+
+def _adjacent(node: Node, position: int, axis: int, side: Sequence[int]) -> list[int]:
+    """The operands of a side that have the summed index themselves."""
+    assert isinstance(node.op, Einsum)
+    summed = node.op.inputs[position][axis]
+    return [k for k in side if summed in node.op.inputs[k]]
+
+
+def _preference(node: Node, position: int, axis: int, side: Sequence[int]) -> tuple[int, bool]:
+    """The columns to solve for; among equally many a sum by itself, from which multiples of the matrix cancel."""
+    is_sum = len(side) == 1 and isinstance(node.operands[side[0]].op, LinearCombination)
+    return _column_count(node, _columns(node, position, axis, side)), not is_sum
 
 
 def _columns(node: Node, position: int, axis: int, side: Sequence[int]) -> Labels:

@@ -102,16 +102,15 @@ def transpose_sum(node: Node, context: Context) -> Node | None:
     return build.linear_combination(inner.op.coefficients, moved)
 
 
-@rule(LinearCombination, status=Status.EXACT)
+@rule(LinearCombination, status=Status.REASSOCIATES)
 def scale_number(node: Node, context: Context) -> Node | None:
-    """2·full(3) -> full(6)."""
+    """2·full(3) + full(1) -> full(7)."""
     assert isinstance(node.op, LinearCombination)
-    if len(node.operands) != 1 or not node.type.dtype.is_inexact:
+    values = [build.constant_value(x) for x in node.operands]
+    if any(value is None for value in values) or not node.type.dtype.is_inexact:
         return None
-    value = build.constant_value(node.operands[0])
-    if value is None:
-        return None
-    return build.full(node.type.shape, node.op.coefficients[0] * value, node.type.dtype)
+    total = sum(c * value for c, value in zip(node.op.coefficients, values, strict=True) if value is not None)
+    return build.full(node.type.shape, total, node.type.dtype)
 
 
 @rule(Map, status=Status.REASSOCIATES)

@@ -129,6 +129,18 @@ def reduce_without_units(node: Node, context: Context) -> Node | None:
     return build.reshape(build.reduce_node(node.op.kind, inner.operands[0], axes), node.type.shape)
 
 
+@rule(Reduce)
+def reduce_one_element(node: Node, context: Context) -> Node | None:
+    """max(a, 1) of an axis of size 1 -> reshape(a), and so for min, prod and logsumexp: each of one element is it."""
+    assert isinstance(node.op, Reduce)
+    (inner,) = node.operands
+    if node.op.kind not in ("max", "min", "prod", "logsumexp") or node.type.dtype != inner.type.dtype:
+        return None
+    if any(inner.type.shape[axis] != 1 for axis in node.op.axes):
+        return None
+    return build.reshape(inner, node.type.shape)
+
+
 SHAPE_RULES: tuple[Rule, ...] = (
     merge_reshape,
     merge_broadcast,
@@ -137,4 +149,5 @@ SHAPE_RULES: tuple[Rule, ...] = (
     einsum_without_units,
     aligned_without_units,
     reduce_without_units,
+    reduce_one_element,
 )
