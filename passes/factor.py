@@ -12,6 +12,7 @@ from ..ir.operations import Einsum, LinearCombination
 from ..ir.scalar import Number
 from .algebra.diagonal_rules import DIAGONAL_RULES
 from .algebra.number_rules import NUMBER_RULES
+from .algebra.sum_rules import SUM_RULES
 from .manager import Pass
 from .rewrite import Context, Rewriter, Rule, Status, rule
 
@@ -31,7 +32,8 @@ class Factor(Pass):
         %3: f64[i,r] = linear_combination {1, 1} %1, %2
 
     becomes ``einsum "is,sr->ir" %A, %M`` with ``%M = %K + %L``.  Numbers go where they multiply the
-    fewest elements, and diagonals are added last, to the sum of all that is dense.
+    fewest elements, terms of a sum that have fewer axes than it are added to each other first, and
+    diagonals are added last, to the sum of all that is dense.
     """
 
     name: ClassVar[str] = "factor"
@@ -114,4 +116,4 @@ def _with_factor_out(node: Node, terms: Sequence[tuple[int, _Factored]]) -> Node
     )
 
 
-FACTOR_RULES: tuple[Rule, ...] = (common_factor, *NUMBER_RULES, *DIAGONAL_RULES)
+FACTOR_RULES: tuple[Rule, ...] = (common_factor, *NUMBER_RULES, *SUM_RULES, *DIAGONAL_RULES)
