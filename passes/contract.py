@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..ir import Graph, Node
+from ..ir import Graph, Node, Size
 from ..ir.operations import Einsum
 from ..ir.traverse import rebuild
 from .contraction.einsum_parts import is_pairwise
+from .contraction.partial_sums import from_finer_sums
 from .contraction.plan import plan_graph, product_of_deltas
 from .manager import Pass
 from .planned_sizes import UNKNOWN_SIZE, planned_size
@@ -22,9 +23,10 @@ class ContractionOrder(Pass):
     """Graph in; equal graph whose einsums multiply at most two tensors out.
 
     Indices that only one operand carries are summed out of it first, deltas are eliminated where
-    one of their indices is summed, and diagonals that remain are embedded last.  The number of
-    operands of each einsum decreases.  ``optimizer`` is ``auto``, ``optimal``, ``dp``, ``greedy``,
-    ``random-greedy`` or ``cotengra``; ``size`` stands for dims whose size is unknown; ``memory`` is a limit,
+    one of their indices is summed, and diagonals that remain are embedded last.  What another einsum
+    sums less of is taken from there.  The number of operands of each einsum decreases.  ``optimizer`` is
+    ``auto``, ``optimal``, ``dp``, ``greedy``, ``random-greedy`` or ``cotengra``; ``size`` stands for dims
+    whose size is unknown; ``memory`` is a limit,
     which the pass ``slice`` then keeps.  ::
 
         %1: f64[i,r] = einsum "ijk,jr,kr->ir" %X, %B, %C
@@ -49,7 +51,7 @@ class ContractionOrder(Pass):
         """The graph, and how many einsums were split."""
         fired: Counter[str] = Counter()
         graph = graph.transform(_deltas_merged)
-        planned = plan_graph(graph, lambda size: planned_size(size, self.sizes, self.size), self.optimizer)
+        planned = plan_graph(graph, self._size, self.optimizer)
 
         def change(node: Node, operands: Sequence[Node]) -> Node:
             if not isinstance(node.op, Einsum):
@@ -58,13 +60,16 @@ class ContractionOrder(Pass):
             fired["order_einsum"] += not is_pairwise(node.op, node.operands)
             return new
 
-        ordered = graph.transform(change)
+        ordered = from_finer_sums(graph.transform(change), self._size)
         if self.memory:
             from .slice import Slice
 
             ordered, sliced = Slice(self.memory, self.sizes).run_counting(ordered)
             fired += sliced
         return ordered, fired
+
+    def _size(self, size: Size) -> int:
+        return planned_size(size, self.sizes, self.size)
 
     def with_sizes(self, sizes: Mapping[str, int]) -> ContractionOrder:
         """The same pass, planning for these sizes."""

@@ -14,7 +14,10 @@ Term = tuple[Node, Labels]
 
 @dataclass(frozen=True)
 class Factor:
-    """A tensor of an einsum; indices that only it has, and the result has not, are summed out of it first."""
+    """A tensor of an einsum; indices that only it has, and the result has not, are summed out of it first.
+
+    So are indices of size 1 that the result has not, whoever has them: a sum over one element is a reshape.
+    """
 
     node: Node
     labels: Labels
@@ -23,13 +26,25 @@ class Factor:
     @property
     def value(self) -> Node:
         """The tensor over the ``kept`` indices."""
-        return self.node if self.kept == self.labels else build.einsum([self.node], [self.labels], self.kept)
+        sizes = self.node.type.shape
+        axes = [axis for axis, label in enumerate(self.labels) if label in self.kept or sizes[axis] != 1]
+        node, labels = self.node, tuple(self.labels[axis] for axis in axes)
+        if len(axes) < len(sizes):
+            node = build.reshape(node, tuple(sizes[axis] for axis in axes))
+        return node if self.kept == labels else build.einsum([node], [labels], self.kept)
 
     @property
     def shape(self) -> tuple[Size, ...]:
         """The sizes of the ``kept`` indices."""
         sizes = dict(zip(self.labels, self.node.type.shape, strict=True))
         return tuple(sizes[label] for label in self.kept)
+
+    @property
+    def pattern(self) -> tuple[Labels, Labels]:
+        """``labels`` and ``kept`` by other names, the same for all that are the same tensor."""
+        names: dict[int, int] = {}
+        labels = tuple(names.setdefault(x, len(names)) for x in self.labels)
+        return labels, tuple(names[x] for x in self.kept)
 
 
 @dataclass(frozen=True)
@@ -64,15 +79,15 @@ def parts_of(op: Einsum, operands: Sequence[Node]) -> Parts:
         if label not in present and label not in output:
             core.append((build.extent(sizes[label], dtype), ()))
     covered = tuple(label for label in output if label in present)
-    factors = [_factor(core, position, covered) for position in range(len(core))]
+    factors = [_factor(core, position, covered, sizes) for position in range(len(core))]
     tensors = tuple(x for x in factors if x.kept)
     return Parts(tensors, tuple(x for x in factors if not x.kept), covered, op.output, ties, sizes)
 
 
-def _factor(terms: Sequence[Term], position: int, output: Labels) -> Factor:
-    """The term with diagonals taken, and the indices summed that no other term has."""
+def _factor(terms: Sequence[Term], position: int, output: Labels, sizes: Mapping[int, Size]) -> Factor:
+    """The term with diagonals taken, and the indices summed that no other term has, or that have size 1."""
     node, labels = terms[position]
-    others = {label for k, (_, names) in enumerate(terms) if k != position for label in names}
+    others = {x for k, (_, names) in enumerate(terms) if k != position for x in names if sizes[x] != 1}
     kept = tuple(dict.fromkeys(label for label in labels if label in others or label in output))
     return Factor(node, labels, kept)
 

@@ -15,13 +15,15 @@ what the plans without sharing make or read, and the result never takes more ope
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .path import find_path, path_cost
-from .products import Labels, ProductTable, Term, extended_renaming
+from .products import Labels, Product, ProductTable, Term, extended_renaming
 
 # Families up to this many einsums of this many factors are searched for common parts ahead of time.
 _SMALL_FAMILY = 16
@@ -29,6 +31,11 @@ _SMALL_PRODUCT = 14
 _CANDIDATES = 6
 # So many larger products are planned on their own, for comparison.
 _LARGE_PRODUCTS = 4
+# Up to so many einsums of so many factors are planned anew upon each other's products, so many times over, and
+# with so many pairs to begin with.
+_FEW = 8
+_SWEEPS = 3
+_PAIRS = 8
 # How many einsums ahead a large family is searched for common parts at a time.
 _WINDOW = 4
 # So many ways of taking what is made are tried for one einsum.
@@ -68,6 +75,8 @@ def plan_family(table: ProductTable, contractions: Sequence[Contraction], optimi
         plans.append(_Planner(table, optimizer, bound).plan(contractions, reuse=True))
         if len(contractions) <= _SMALL_FAMILY and not large:
             plans.append(_Planner(table, optimizer, bound).plan(contractions, reuse=True, look_ahead=True))
+    if len(contractions) <= _FEW and all(len(x.terms) <= _FEW for x in contractions):
+        plans = [_Planner(table, optimizer, bound).improved(contractions, plan) for plan in plans]
     return min(plans, key=lambda plan: table.cost(x.number for x in plan))
 
 
@@ -93,6 +102,51 @@ class _Planner:
             self.made |= self.table.parts([best.number])
             found.append(best)
         return found
+
+    def improved(self, contractions: Sequence[Contraction], found: Sequence[Term]) -> list[Term]:
+        """The values, each planned anew upon what the others make, until that helps no more."""
+        best = list(found)
+        cost = self.table.cost(x.number for x in best)
+        for _ in range(_SWEEPS):
+            before = cost
+            for position, each in enumerate(contractions):
+                others = [x.number for k, x in enumerate(best) if k != position]
+                for plan in self._on_what_is_made(each, others):
+                    new = self.table.cost([*others, plan.number])
+                    if new < cost and self._fits(plan):
+                        best[position], cost = plan, new
+            if cost == before:
+                break
+        return best
+
+    def _on_what_is_made(self, each: Contraction, others: Sequence[int]) -> Iterator[Term]:
+        """Orders that begin with pairs which stand in other products, or several times in this one."""
+        made = self.table.parts(others)
+        pairs = {self.table.pair(number) for number in made}
+        yield self._direct(each)
+        while len(each.terms) > 2:
+            options = []
+            for product in self._repeated_pairs(each, pairs):
+                rest = self._cover(each, {product.number})
+                options.append((self.table.cost([*others, self._direct(rest).number]), len(options), rest))
+            if not options:
+                return
+            _, _, each = min(options)
+            yield self._direct(each)
+            yield self._direct(self._cover(each, made))
+
+    def _repeated_pairs(self, each: Contraction, known: Collection[Product]) -> list[Term]:
+        """The products of two terms that are ``known`` to be made, or that occur more than once here."""
+        places: dict[Product, list[tuple[Term, Term]]] = {}
+        for left, right in itertools.combinations(each.terms, 2):
+            places.setdefault(self.table.pair_of(left, right), []).append((left, right))
+        found: dict[int, Term] = {}
+        for pair, terms in places.items():
+            for left, right in terms if pair in known or len(terms) > 1 else ():
+                rest = {x for term in each.terms if term is not left and term is not right for x in term.labels}
+                product = self.table.multiply(left, right, rest | set(each.output))
+                found.setdefault(product.number, product)
+        return list(found.values())[:_PAIRS]
 
     def plan_in_step(self, contractions: Sequence[Contraction]) -> list[Term]:
         """The value of each, where what each has in common with the next is multiplied up first, at every level.
@@ -135,6 +189,25 @@ class _Planner:
             if self._fits(shared):
                 yield shared
         yield self._direct(each)
+        powers = self._with_powers(each)
+        if len(powers.terms) < len(each.terms):
+            yield self._direct(powers)
+
+    def _with_powers(self, each: Contraction) -> Contraction:
+        """Terms that occur several times over the same labels as their powers, by repeated squaring."""
+        places: dict[tuple[int, Labels], list[Term]] = {}
+        for term in each.terms:
+            places.setdefault((term.number, term.labels), []).append(term)
+        if len(places) == len(each.terms):
+            return each
+        terms: list[Term] = []
+        for (_, labels), same in places.items():
+            odd: list[Term] = []
+            while len(same) > 1:
+                odd += same[2 * (len(same) // 2) :]
+                same = [self.table.multiply(a, b, labels) for a, b in zip(same[::2], same[1::2], strict=False)]
+            terms += [*odd, *same]
+        return replace(each, terms=tuple(terms))
 
     def _covers(self, each: Contraction) -> list[Contraction]:
         """The contraction with what is made taken as it is: the largest products first, then no larger ones.
@@ -170,6 +243,7 @@ class _Planner:
 
     def _direct(self, each: Contraction) -> Term:
         """The cheapest order for this contraction alone."""
+        each = self._reduced(each)
         terms = list(each.terms)
         for first, second in self._path(each):
             left, right = terms[first], terms[second]
@@ -227,7 +301,16 @@ class _Planner:
             if not term.leaves & taken:
                 taken |= term.leaves
                 each = each.with_product(term)
-        return each
+        return self._reduced(each) if taken else each
+
+    def _reduced(self, each: Contraction) -> Contraction:
+        """The contraction with the labels that only one term has, and the result has not, summed out of it."""
+        owners = Counter(label for term in each.terms for label in term.labels)
+        kept = [{label for label in x.labels if owners[label] > 1 or label in each.output} for x in each.terms]
+        if all(len(x.labels) == len(labels) for x, labels in zip(each.terms, kept, strict=True)):
+            return each
+        terms = [self.table.reduced(x, labels) for x, labels in zip(each.terms, kept, strict=True)]
+        return replace(each, terms=tuple(terms))
 
     # --- costs ---------------------------------------------------------------------------------
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,49 +11,65 @@ from ...ir.traverse import rebuild
 from .einsum_parts import Factor, Parts, is_embedding, is_pairwise, parts_of
 from .family import Contraction, plan_family
 from .products import Labels, ProductTable, Term
+from .scalars import Place, ScalarProducts, scalar_places
 
 PlannedSize = Callable[[Size], int]
 
 
 @dataclass(frozen=True)
 class EinsumPlan:
-    """The numbers of an einsum's factors and the term that is their product.
+    """The numbers of an einsum's factors, and the term that is their product.
 
-    ``scaled`` is the position of the factor that takes the scalar factors; None stands for the result.
+    ``scaled`` is the position of the factor that takes the scalar factors, where that is settled beforehand.
     """
 
     factors: tuple[int, ...]
-    scaled: int | None
     value: Term
+    scaled: int | None = None
 
 
 class GraphPlan:
     """Plans of the einsums of one graph, and the nodes built so far for their products."""
 
-    def __init__(self, table: ProductTable, plans: Mapping[Node, EinsumPlan], outputs: Mapping[Node, Labels]) -> None:
+    def __init__(
+        self,
+        table: ProductTable,
+        plans: Plans,
+        outputs: Mapping[Node, Labels],
+        scalars: Mapping[Node, Sequence[Factor]],
+    ) -> None:
         self._table, self._plans = table, plans
         self._nodes: dict[int, Node] = {}
         self._alone = _roots_of_one_order(table, plans, outputs)
+        self._scalars = ScalarProducts(scalars)
+        self._places = _places(table, plans, scalars)
+        self._scalings: dict[Place, Node] = {}
 
     @property
     def flops(self) -> int:
         """The operations of all products together, two per multiply-add."""
-        return self._table.cost(plan.value.number for plan in self._plans.values())
+        return _work(self._table, self._plans, self._places) + self._scalars.flops
 
     def built(self, node: Node, operands: Sequence[Node]) -> Node:
         """The einsum ``node`` on new operands, two tensors at a time."""
         assert isinstance(node.op, Einsum)
         if _stands_as_it_is(node.op, node.operands):
-            return rebuild(node, operands)
+            return _without_unit_sums(rebuild(node, operands))
         parts = parts_of(node.op, operands)
+        scalar = self._scalars.built(node, parts.scalars) if parts.scalars else None
         plan = self._plans.get(node)
         if plan is None:
-            return _without_factors(parts, node)
-        for number, factor in zip(plan.factors, _scaled_values(parts, plan.scaled), strict=True):
-            self._nodes.setdefault(number, factor)
+            return parts.embedded(build.constant(1, node.type.dtype) if scalar is None else scalar)
+        for position, (number, factor) in enumerate(zip(plan.factors, parts.factors, strict=True)):
+            if number not in self._nodes:
+                scaled = scalar if position == plan.scaled else None
+                self._nodes[number] = factor.value if scaled is None else _times(factor.value, scaled)
+        place = self._places.get(node)
+        if scalar is not None and place is not None and place.operand is not None:
+            self._scalings[place] = scalar
         value = self._value(plan.value, parts.output)
-        if plan.scaled is None and parts.scalars:
-            value = _times(value, _multiplied(parts.scalars))
+        if scalar is not None and place is not None and place.operand is None:
+            value = _times(value, scalar)
         return parts.embedded(value)
 
     def _value(self, root: Term, output: Labels) -> Node:
@@ -69,22 +83,37 @@ class GraphPlan:
 
     def _product(self, number: int, output: Sequence[int]) -> Node:
         product = self._table.products[number]
-        operands = [self._nodes[product.left], self._nodes[product.right]]
-        return build.einsum(operands, [product.left_labels, product.right_labels], output)
+        operands = [self._nodes[x] for x in product.operands]
+        for position, operand in enumerate(operands):
+            scalar = self._scalings.get(Place(number, position))
+            operands[position] = operand if scalar is None else _times(operand, scalar)
+        return build.einsum(operands, [product.left_labels, product.right_labels][: len(operands)], output)
+
+
+def _without_unit_sums(node: Node) -> Node:
+    """The sum of one tensor over indices of size 1 as a reshape."""
+    if not isinstance(node.op, Einsum) or len(node.operands) != 1:
+        return node
+    (labels,), (operand,) = node.op.inputs, node.operands
+    kept = tuple(dict.fromkeys(x for x in labels if x in node.op.output))
+    if all(size != 1 or label in kept for label, size in zip(labels, operand.type.shape, strict=True)):
+        return node
+    value = Factor(operand, labels, kept).value
+    return build.einsum([value], [kept], node.op.output)
 
 
 def product_of_deltas(node: Node) -> Node:
     """An einsum of deltas and scalars as what they leave on the diagonals of the result; others as they are."""
     assert isinstance(node.op, Einsum)
-    if _stands_as_it_is(node.op, node.operands):
+    if _stands_as_it_is(node.op, node.operands) or not any(isinstance(x.op, Delta) for x in node.operands):
         return node
     parts = parts_of(node.op, node.operands)
-    return node if parts.factors else _without_factors(parts, node)
-
-
-def _without_factors(parts: Parts, node: Node) -> Node:
-    one = build.constant(1, node.type.dtype)
-    return parts.embedded(_multiplied(parts.scalars) if parts.scalars else one)
+    if parts.factors:
+        return node
+    if not parts.scalars:
+        return parts.embedded(build.constant(1, node.type.dtype))
+    scalars = [x.value for x in parts.scalars]
+    return parts.embedded(scalars[0] if len(scalars) == 1 else build.einsum(scalars, [()] * len(scalars), ()))
 
 
 def plan_graph(graph: Graph, size: PlannedSize, optimizer: str) -> GraphPlan:
@@ -116,37 +145,89 @@ def _structure(einsums: Sequence[Node], size: PlannedSize) -> object:
 
 def _plan(nodes: Iterable[Node], size: PlannedSize, optimizer: str) -> GraphPlan:
     table = ProductTable()
-    scaled: dict[Node, int | None] = {}
+    scalars: dict[Node, tuple[Factor, ...]] = {}
     contractions: dict[Node, Contraction] = {}
     for node in nodes:
         if isinstance(node.op, Einsum) and not _stands_as_it_is(node.op, node.operands):
             parts = parts_of(node.op, node.operands)
+            scalars[node] = parts.scalars
             if parts.factors:
-                scaled[node] = _scaled_position(parts, size)
-                contractions[node] = _contraction(table, parts, scaled[node], size)
+                contractions[node] = _contraction(table, parts, size)
     plans = {}
     for family in _families(contractions):
-        values = plan_family(table, [contractions[node] for node in family], optimizer)
-        for node, value in zip(family, values, strict=True):
-            numbers = tuple(term.number for term in contractions[node].terms)
-            plans[node] = EinsumPlan(numbers, scaled[node], value)
-    return GraphPlan(table, plans, {node: contractions[node].output for node in plans})
+        plans.update(_family_plans(table, {node: contractions[node] for node in family}, scalars, optimizer))
+    return GraphPlan(table, plans, {node: contractions[node].output for node in plans}, scalars)
+
+
+Plans = dict[Node, EinsumPlan]
+Scalars = Mapping[Node, tuple[Factor, ...]]
+
+
+def _family_plans(table: ProductTable, family: Mapping[Node, Contraction], scalars: Scalars, optimizer: str) -> Plans:
+    """Plans that share what they can; but where that has scalars meet a larger tensor than need be, the cheaper.
+
+    The other way is that an einsum's smallest factor takes its scalars beforehand, and is another tensor then.
+    """
+    plans = _planned(table, family, {}, optimizer)
+    places = _places(table, plans, scalars)
+    early = {}
+    for node, place in places.items():
+        volumes = [table.volume(term.number) for term in family[node].terms]
+        if min(volumes) < place.volume(table):
+            early[node] = volumes.index(min(volumes))
+    if not early:
+        return plans
+    scaled = {node: _with_scaled(table, each, early.get(node), scalars[node]) for node, each in family.items()}
+    others = _planned(table, scaled, early, optimizer)
+    return min(plans, others, key=lambda found: _work(table, found, _places(table, found, scalars)))
+
+
+def _planned(
+    table: ProductTable, family: Mapping[Node, Contraction], early: Mapping[Node, int], optimizer: str
+) -> Plans:
+    values = plan_family(table, list(family.values()), optimizer)
+    return {
+        node: EinsumPlan(tuple(term.number for term in each.terms), value, early.get(node))
+        for (node, each), value in zip(family.items(), values, strict=True)
+    }
+
+
+def _with_scaled(
+    table: ProductTable, each: Contraction, position: int | None, scalars: Sequence[Factor]
+) -> Contraction:
+    if position is None:
+        return each
+    term = each.terms[position]
+    key = (term.number, tuple((x.node, x.pattern) for x in scalars))
+    number = table.factor(key, table.shapes[term.number])
+    terms = list(each.terms)
+    terms[position] = Term(number, term.labels, term.leaves)
+    return Contraction(tuple(terms), each.output)
+
+
+def _places(table: ProductTable, plans: Plans, scalars: Mapping[Node, Sequence[Factor]]) -> dict[Node, Place]:
+    """Where the scalars go that no factor takes beforehand."""
+    roots = {node: plan.value.number for node, plan in plans.items()}
+    return scalar_places(table, roots, [node for node in plans if scalars[node] and plans[node].scaled is None])
+
+
+def _work(table: ProductTable, plans: Plans, places: Mapping[Node, Place]) -> int:
+    """The operations of plans, but for the products of scalars with each other."""
+    products = table.cost(plan.value.number for plan in plans.values())
+    taken = {plan.factors[plan.scaled] for plan in plans.values() if plan.scaled is not None}
+    return products + sum(map(table.volume, taken)) + sum(place.volume(table) for place in places.values())
 
 
 def _stands_as_it_is(op: Einsum, operands: Sequence[Node]) -> bool:
     """Whether there is no order to choose: one tensor, one and a scalar, or an embedding."""
-    tensors = [x for x in operands if x.ndim]
-    return is_embedding(op, operands) or (len(tensors) < 2 and is_pairwise(op, operands))
+    tensors = sum(x.ndim > 0 for x in operands)
+    return is_embedding(op, operands) or (tensors == 1 and is_pairwise(op, operands))
 
 
-def _contraction(table: ProductTable, parts: Parts, scaled: int | None, size: PlannedSize) -> Contraction:
+def _contraction(table: ProductTable, parts: Parts, size: PlannedSize) -> Contraction:
     terms = []
     for position, factor in enumerate(parts.factors):
-        names: dict[int, int] = {}
-        labels = tuple(names.setdefault(x, len(names)) for x in factor.labels)
-        scalars = parts.scalars if position == scaled else ()
-        key = (factor.node, labels, tuple(names[x] for x in factor.kept), scalars)
-        number = table.factor(key, tuple(map(size, factor.shape)))
+        number = table.factor((factor.node, *factor.pattern), tuple(map(size, factor.shape)))
         terms.append(Term(number, factor.kept, 1 << position))
     return Contraction(tuple(terms), parts.output)
 
@@ -179,42 +260,10 @@ def _roots_of_one_order(
     for node, plan in plans.items():
         order = tuple(plan.value.labels.index(label) for label in outputs[node])
         orders.setdefault(plan.value.number, set()).add(order)
-    inner = Counter(
-        operand
-        for number in table.parts(orders)
-        for operand in (table.products[number].left, table.products[number].right)
-    )
+    inner = {operand for number in table.parts(orders) for operand in table.products[number].operands}
     return {number for number, found in orders.items() if len(found) == 1 and number not in inner}
-
-
-# --- scalar factors ----------------------------------------------------------------------------
-
-
-def _scaled_position(parts: Parts, size: PlannedSize) -> int | None:
-    """Scalars go into the smallest tensor, or, where the result is no larger, onto the result."""
-    if not parts.scalars or len(parts.factors) == 1:
-        return None
-    volumes = [math.prod(max(size(x), 1) for x in factor.shape) for factor in parts.factors]
-    smallest = volumes.index(min(volumes))
-    sizes = {label: size(x) for factor in parts.factors for label, x in zip(factor.kept, factor.shape, strict=True)}
-    result = math.prod(max(sizes[label], 1) for label in parts.output)
-    return None if volumes[smallest] >= result else smallest
-
-
-def _scaled_values(parts: Parts, scaled: int | None) -> list[Node]:
-    values = [factor.value for factor in parts.factors]
-    if scaled is not None:
-        values[scaled] = _times(values[scaled], _multiplied(parts.scalars))
-    return values
 
 
 def _times(node: Node, scalar: Node) -> Node:
     labels = range(node.ndim)
     return build.einsum([node, scalar], [labels, ()], labels)
-
-
-def _multiplied(scalars: Sequence[Factor]) -> Node:
-    value = scalars[0].value
-    for factor in scalars[1:]:
-        value = build.einsum([value, factor.value], [(), ()], ())
-    return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Labels = tuple[int, ...]
 
@@ -28,13 +28,21 @@ class Term:
 
 @dataclass(frozen=True)
 class Product:
-    """``kept = left × right``: labels are numbered by appearance, ``kept`` is in that order."""
+    """``kept = left × right``: labels are numbered by appearance, ``kept`` is in that order.
+
+    Without a ``right``, the sum of ``left`` over the labels that are not ``kept``.
+    """
 
     left: int
-    right: int
+    right: int | None
     left_labels: Labels
     right_labels: Labels
     kept: Labels
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """What it is made of."""
+        return (self.left,) if self.right is None else (self.left, self.right)
 
 
 class ProductTable:
@@ -47,6 +55,8 @@ class ProductTable:
         self._factors: dict[Hashable, int] = {}
         self._numbers: dict[Product, int] = {}
         self._readers: dict[int, list[int]] = {}
+        self._sums: dict[Product, list[tuple[int, frozenset[int]]]] = {}
+        self._finer: dict[int, list[int]] = {}
 
     def factor(self, key: Hashable, shape: Labels) -> int:
         """The number of a factor."""
@@ -60,7 +70,11 @@ class ProductTable:
         return len(self.shapes) - 1
 
     def multiply(self, left: Term, right: Term, kept: Collection[int]) -> Term:
-        """The product over all labels that are not ``kept``; a known one where it stands either way round."""
+        """The product over all labels that are not ``kept``; a known one where it stands either way round.
+
+        What only one of the two has, and is not kept, is summed out of it first.
+        """
+        left, right = self.reduced(left, {*right.labels, *kept}), self.reduced(right, {*left.labels, *kept})
         leaves = left.leaves | right.leaves
         for first, second in ((left, right), (right, left)):
             product, labels = _canonical(first, second, kept)
@@ -70,17 +84,49 @@ class ProductTable:
         number = self._add(product)
         return Term(number, labels, leaves)
 
+    def reduced(self, term: Term, kept: Collection[int]) -> Term:
+        """The sum of a term over its labels that are not ``kept``."""
+        labels = tuple(label for label in term.labels if label in kept)
+        if len(labels) == len(term.labels):
+            return term
+        places = tuple(place for place, label in enumerate(term.labels) if label in kept)
+        product = Product(term.number, None, tuple(range(len(term.labels))), (), places)
+        number = self._numbers[product] if product in self._numbers else self._add(product)
+        return Term(number, labels, term.leaves)
+
     def _add(self, product: Product) -> int:
         sizes = dict(zip(product.left_labels, self.shapes[product.left], strict=True))
-        sizes.update(zip(product.right_labels, self.shapes[product.right], strict=True))
+        if product.right is not None:
+            sizes.update(zip(product.right_labels, self.shapes[product.right], strict=True))
         joined = math.prod(max(size, 1) for size in sizes.values())
-        cost = joined * (1 + (len(product.kept) != len(sizes)))
+        summed = len(product.kept) != len(sizes)
+        cost = joined * (len(product.operands) - 1 + summed)
         number = self._new(tuple(sizes[x] for x in product.kept), cost)
         self.products[number] = product
         self._numbers[product] = number
-        for operand in {product.left, product.right}:
+        self._add_sum(number, product)
+        for operand in dict.fromkeys(product.operands):
             self._readers.setdefault(operand, []).append(number)
         return number
+
+    def _add_sum(self, number: int, product: Product) -> None:
+        """Relate a product with those that sum the same over fewer or more labels."""
+        whole, kept = _whole(product)
+        others = self._sums.setdefault(whole, [])
+        self._finer[number] = [x for x, labels in others if labels > kept]
+        for x, labels in others:
+            if labels < kept:
+                self._finer[x].append(number)
+        others.append((number, kept))
+
+    def pair(self, number: int) -> Product:
+        """What a product multiplies, whatever it sums of that."""
+        return _whole(self.products[number])[0]
+
+    @staticmethod
+    def pair_of(left: Term, right: Term) -> Product:
+        """What the product of two terms multiplies, as in :meth:`pair`."""
+        return _whole(_canonical(left, right, ())[0])[0]
 
     def volume(self, number: int) -> int:
         """The number of elements."""
@@ -94,13 +140,21 @@ class ProductTable:
             number = stack.pop()
             if number in self.products and number not in found:
                 found.add(number)
-                product = self.products[number]
-                stack += (product.left, product.right)
+                stack += self.products[number].operands
         return found
 
     def cost(self, roots: Iterable[int], made: Collection[int] = ()) -> int:
-        """The operations that ``roots`` take together, beside those of products already ``made``."""
-        return sum(self.costs[number] for number in self.parts(roots) if number not in made)
+        """The operations that ``roots`` take together, beside those of products already ``made``.
+
+        A product of which there is one that sums less is a sum of that.
+        """
+        parts = self.parts(roots)
+        total = 0
+        for number in parts:
+            if number not in made:
+                finer = [self.volume(x) for x in self._finer[number] if x in parts or x in made]
+                total += min(self.costs[number], *finer) if finer else self.costs[number]
+        return total
 
     def found_in(
         self, terms: Sequence[Term], output: Collection[int], among: Collection[int], most: int = 4000
@@ -138,18 +192,29 @@ class ProductTable:
     ) -> Iterator[Term]:
         """The product ``number`` with ``term`` as one operand and a term that is present as the other."""
         product = self.products[number]
-        pairs = [(term, x) for x in present.get(product.right, ()) if product.left == term.number]
-        pairs += [(x, term) for x in present.get(product.left, ()) if product.right == term.number]
-        for left, right in pairs:
-            if left.leaves & right.leaves:
-                continue
-            names = _joint_names(product, left, right)
+        for terms in self._operand_terms(product, term, present):
+            names = _joint_names(product, terms)
             if names is None:
                 continue
-            leaves = left.leaves | right.leaves
+            leaves = 0
+            for each in terms:
+                leaves |= each.leaves
             gone = [name for label, name in names.items() if label not in product.kept]
             if not any(name in output or owners[name] & ~leaves for name in gone):
                 yield Term(number, tuple(names[label] for label in product.kept), leaves)
+
+    @staticmethod
+    def _operand_terms(
+        product: Product, term: Term, present: Mapping[int, Sequence[Term]]
+    ) -> Iterator[tuple[Term, ...]]:
+        """The operands of a product with ``term`` as one and disjoint terms that are present as the other."""
+        if product.right is None:
+            yield (term,)
+            return
+        if product.left == term.number:
+            yield from ((term, x) for x in present.get(product.right, ()) if not x.leaves & term.leaves)
+        if product.right == term.number:
+            yield from ((x, term) for x in present.get(product.left, ()) if not x.leaves & term.leaves)
 
 
 def _owners(terms: Sequence[Term]) -> dict[int, int]:
@@ -169,10 +234,21 @@ def _canonical(left: Term, right: Term, kept: Collection[int]) -> tuple[Product,
     return Product(left.number, right.number, first, second, tuple(names[x] for x in labels)), labels
 
 
-def _joint_names(product: Product, left: Term, right: Term) -> dict[int, int] | None:
+def _whole(product: Product) -> tuple[Product, frozenset[int]]:
+    """A product that sums nothing, with its operands in a fixed order, and the labels in it that are kept."""
+    if product.right is None or product.left <= product.right:
+        return replace(product, kept=()), frozenset(product.kept)
+    names: dict[int, int] = {}
+    first = tuple(names.setdefault(x, len(names)) for x in product.right_labels)
+    second = tuple(names.setdefault(x, len(names)) for x in product.left_labels)
+    return Product(product.right, product.left, first, second, ()), frozenset(names[x] for x in product.kept)
+
+
+def _joint_names(product: Product, terms: Sequence[Term]) -> dict[int, int] | None:
     """The terms' labels for the product's, where that is a one-to-one renaming."""
     names: dict[int, int] = {}
-    for label, name in zip((*product.left_labels, *product.right_labels), (*left.labels, *right.labels), strict=True):
+    labels = (*product.left_labels, *product.right_labels)
+    for label, name in zip(labels, (name for term in terms for name in term.labels), strict=True):
         if names.setdefault(label, name) != name:
             return None
     return names if len(set(names.values())) == len(names) else None
