@@ -170,7 +170,11 @@ CASES: dict[str, Build] = {
     "common_coefficient": lambda t: build.linear_combination([0.5, -0.5], [t.a.node, t.s.node]),
     "scaled_product": lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v * t.v)),
     "diagonal_apart": lambda t: (otus.einsum("i->ii", t.v) - otus.outer(t.w, t.w)).node,
+    "reduce_one_element": lambda t: build.reduce_node("prod", t.a[:, :1].node, [1]),
     "split_weights": lambda t: einsum("ni,nj->ij", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),
+    "narrow_terms_first": lambda t: build.linear_combination(
+        [1, -1, 0.5], [t.a.node, otus.sum(t.a, axis=0).node, otus.vdot(t.v, t.v).node], [(0, 1), (1,), ()], 2
+    ),
 }
 
 ODD_CASES: dict[str, Sequence[Build]] = {
@@ -301,6 +305,10 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: einsum("ij,jk,jl->ikl", otus.inv(t.s), t.a, t.h),
         lambda t: einsum("ij,kl->ijkl", otus.inv(t.s), t.a),
         lambda t: einsum("ij,ij,jk->ik", otus.inv(t.s), t.a, t.h),
+        lambda t: einsum("ij,jk,kl->il", otus.inv(t.s), t.s @ t.a + t.h, t.a),
+        lambda t: einsum("ij,kj,kl->il", otus.inv(t.s), t.c, t.c),
+        lambda t: einsum("ij,ki,kl->lj", otus.inv(t.s), t.c, t.c),
+        lambda t: einsum("ij,bj,bk,b->ibk", otus.inv(t.s), t.c, t.c, otus.sum(t.c, axis=1)),
     ),
     "common_factor": (
         lambda t: (t.s @ t.a - t.h @ t.a).node,
@@ -325,6 +333,25 @@ ODD_CASES: dict[str, Sequence[Build]] = {
         lambda t: (otus.einsum("i->ii", t.v) + t.v).node,
         lambda t: (t.a - 3 * t.delta() + otus.outer(t.v, t.w) - t.delta().T).node,
         lambda t: (otus.einsum("bi->bii", t.c) - otus.einsum("bi,bj->bij", t.c, t.c)).node,
+    ),
+    "scale_number": (
+        lambda t: build.linear_combination(
+            [2, -1],
+            [build.full((), 0.1, t.v.node.type.dtype), build.full((t.n,), 0.3, t.v.node.type.dtype)],
+            [(), (0,)],
+            1,
+        ),
+    ),
+    "reduce_one_element": (
+        lambda t: build.reduce_node("prod", t.a[:1, :1].node, [0, 1]),
+        lambda t: build.reduce_node("prod", t.a[:, :1].node, [0, 1]),
+        lambda t: build.reduce_node("prod", t.a[:1].node, [0]),
+    ),
+    "narrow_terms_first": (
+        lambda t: build.linear_combination(
+            [1, 2, -1], [(t.v * t.v).node, otus.sum(t.a, axis=1).node, otus.vdot(t.v, t.v).node], [(0,), (1,), ()], 2
+        ),
+        lambda t: build.linear_combination([1, 1, 1], [t.a.node, t.v.node, t.v.node], [(0, 1), (0,), (1,)], 2),
     ),
     "split_weights": (
         lambda t: einsum("ni,nj->ji", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),
