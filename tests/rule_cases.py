@@ -170,6 +170,9 @@ CASES: dict[str, Build] = {
     "common_coefficient": lambda t: build.linear_combination([0.5, -0.5], [t.a.node, t.s.node]),
     "scaled_product": lambda t: build.scale(3, einsum("i,j->ij", t.v, t.v * t.v)),
     "diagonal_apart": lambda t: (otus.einsum("i->ii", t.v) - otus.outer(t.w, t.w)).node,
+    "add_numbers": lambda t: build.linear_combination(
+        [1, 2, -1], [t.a.node, *(build.constant(x, t.a.node.type.dtype) for x in (0.5, 3.25))], [(0, 1), (), ()], 2
+    ),
     "reduce_one_element": lambda t: build.reduce_node("prod", t.a[:, :1].node, [1]),
     "split_weights": lambda t: einsum("ni,nj->ij", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),
     "narrow_terms_first": lambda t: build.linear_combination(

@@ -113,6 +113,25 @@ def scale_number(node: Node, context: Context) -> Node | None:
     return build.full(node.type.shape, total, node.type.dtype)
 
 
+@rule(LinearCombination, status=Status.REASSOCIATES)
+def add_numbers(node: Node, context: Context) -> Node | None:
+    """a + 3 − 1 -> a + 2."""
+    assert isinstance(node.op, LinearCombination)
+    op = node.op
+    values = [build.constant_value(x) if x.ndim == 0 else None for x in node.operands]
+    numbers = [k for k, value in enumerate(values) if value is not None]
+    if len(numbers) < 2 or not node.type.dtype.is_inexact:
+        return None
+    total = sum(c * value for c, value in zip(op.coefficients, values, strict=True) if value is not None)
+    kept = [k for k in range(len(values)) if k not in numbers]
+    return _aligned_sum(
+        [*(op.coefficients[k] for k in kept), 1],
+        [*(node.operands[k] for k in kept), build.constant(total, node.type.dtype)],
+        [*(op.inputs[k] for k in kept), ()],
+        node,
+    )
+
+
 @rule(Map, status=Status.REASSOCIATES)
 def linear_map(node: Node, context: Context) -> Node | None:
     """map "2 * a - b" -> linear_combination {2, -1}, where every operand has the result's dtype."""
@@ -232,6 +251,7 @@ LINEAR_RULES: tuple[Rule, ...] = (
     scaled_reshape,
     transpose_sum,
     scale_number,
+    add_numbers,
     flatten_sum,
     map_of_broadcast,
     scaled_map,
