@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -20,7 +21,7 @@ from random_programs.networks import Network
 from random_programs.programs import random_program
 
 import otus
-from otus.ir import Graph, Node, topological
+from otus.ir import Graph, Node, make, topological
 from otus.ir.cost import flops
 from otus.ir.operations import LinearCombination, Map
 from otus.ir.scalar import Call, Literal, postorder
@@ -51,13 +52,17 @@ def _cubes(node: Node) -> int:
 
 
 def _is_cube(part: object) -> bool:
-    return isinstance(part, Call) and part.function == "pow" and part.arguments[1] == Literal(3)
+    if not isinstance(part, Call) or part.function != "pow":
+        return False
+    exponent = part.arguments[1]
+    return isinstance(exponent, Literal) and exponent.value == 3
 
 
 def _scalings(node: Node) -> int:
     points = prod(int(str(size)) for size in node.type.shape)
     if isinstance(node.op, LinearCombination):
-        return points * sum(abs(c) != 1 for c in node.op.coefficients)
+        plain = replace(node.op, coefficients=tuple(type(c)(1) for c in node.op.coefficients))
+        return int(str(flops(node))) - int(str(flops(make(plain, *node.operands))))
     if isinstance(node.op, Map):
         return points * sum(_is_scaling(part) for part in postorder(node.op.expression))
     return 0
