@@ -143,13 +143,15 @@ class _MatrixProduct:
         self.sizes: dict[int, Size] = {}
         for type, labels in zip(source.types(call), (kernel.left, kernel.right), strict=True):
             self.sizes |= size_of(type, labels)
-        self.leading = kernel.batch + kernel.looped
+        self.dtype = source.target_type(call).dtype
+        self.leading = kernel.batch + kernel.split + kernel.looped
+        self.inner = tuple(x for x in kernel.inner if x not in kernel.split)
         self.rows = tuple(x for x in kernel.rows if x not in kernel.looped)
         self.columns = tuple(x for x in kernel.columns if x not in kernel.looped)
 
     def expression(self) -> str:
         """The product, with its axes in the order of the result."""
-        inner = self.kernel.inner
+        inner = self.inner
         left_groups = [self.rows, inner] if self.rows or self._leads(self.kernel.left) else [inner]
         right_groups = [inner, self.columns] if self.columns or self._leads(self.kernel.right) else [inner]
         left = self._operand(0, self.kernel.left, left_groups)
@@ -159,10 +161,15 @@ class _MatrixProduct:
         product = f"{left} @ {right}"
         groups = left_groups[:-1] + right_groups[1:]
         order = self.leading + self.rows + self.columns
-        wanted = [order.index(label) for label in self.kernel.output]
         if any(len(group) != 1 for group in groups):
-            return permuted(f"({product}).reshape({self.source.listed(self.sizes[x] for x in order)})", wanted)
-        return permuted(product if wanted == sorted(wanted) else f"({product})", wanted)
+            product = f"({product}).reshape({self.source.listed(self.sizes[x] for x in order)})"
+        elif self.kernel.split or self.kernel.output != order:
+            product = f"({product})"
+        if self.kernel.split:
+            places = [order.index(label) for label in self.kernel.split]
+            product = f"{product}.sum({sum_arguments(places, len(order), self.dtype)})"
+            order = tuple(label for label in order if label not in self.kernel.split)
+        return permuted(product, [order.index(label) for label in self.kernel.output])
 
     def _leads(self, labels: Labels) -> bool:
         return any(label in labels for label in self.leading)
@@ -170,7 +177,11 @@ class _MatrixProduct:
     def _operand(self, position: int, labels: Labels, groups: Sequence[Labels]) -> str:
         present = [label for label in self.leading if label in labels]
         wanted: list[Labels] = [*((label,) for label in present), *groups]
+        if position in self.kernel.turned:
+            wanted[-2:] = wanted[:-3:-1]
         name = self._merged(self.names[position], labels, wanted, position in self.kernel.packed)
+        if position in self.kernel.turned:
+            name = permuted(name, [*range(len(present)), len(present) + 1, len(present)])
         if not present:
             return name
         return name + new_axes([*(label in labels for label in self.leading), *(True for _ in groups)])
@@ -178,6 +189,8 @@ class _MatrixProduct:
     def _merged(self, name: str, labels: Labels, groups: Sequence[Labels], packed: bool) -> str:
         """``name`` with one axis for each group: merged first where the groups are neighbours as they stand."""
         natural = sorted(groups, key=lambda group: labels.index(group[0]) if group else -1)
+        if [group for group in natural if group] == [group for group in groups if group]:
+            natural = list(groups)  # an axis of size one stands wherever it is wanted
         if not packed and tuple(x for group in natural for x in group) == labels:
             name = self.source.grouped(name, [[self.sizes[x] for x in group] for group in natural])
             return permuted(name, [natural.index(group) for group in groups])

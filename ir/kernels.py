@@ -7,7 +7,7 @@ are in the order of its axes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from .dims import Size, evaluate
@@ -47,7 +47,10 @@ class Contraction(Kernel):
     ``method`` is how it is carried out: ``"matrix"`` as matrix products over merged groups,
     ``"product"`` elementwise without a sum, ``"sum"`` by running over the indices.  ``looped`` are rows or
     columns that stand among the batch axes, because they cannot be merged without a copy;
-    ``packed`` are the operands to copy first, so that their groups can be merged.
+    ``packed`` are the operands to copy first, so that their groups can be merged; of these, those in
+    ``turned`` are copied with the summed indices before the rows, or the columns before the summed indices.
+    ``split`` are summed indices that stand among the batch axes too: the products are added up over them.
+    ``seconds`` is the planned time on which the choice rests (0: none was planned).
     """
 
     name: ClassVar[str] = "contract"
@@ -61,16 +64,24 @@ class Contraction(Kernel):
     method: str
     looped: Labels = ()
     packed: tuple[int, ...] = ()
+    turned: tuple[int, ...] = ()
+    split: Labels = ()
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def text(self) -> str:
-        """``"ij,jk->ik" by matrix: rows i, columns k, inner j``."""
+        """``"ij,jk->ik" by matrix: rows i, columns k, inner j, planned 20 µs``."""
         groups = {"batch": self.batch, "rows": self.rows, "columns": self.columns, "inner": self.inner,
-                  "looped": self.looped}  # fmt: skip
+                  "looped": self.looped, "split": self.split}  # fmt: skip
         listed = ", ".join(f"{name} {labels_text(labels)}" for name, labels in groups.items() if labels)
-        packed = "".join(f", packed {'left' if k == 0 else 'right'}" for k in self.packed)
+        packed = "".join(
+            f", packed {'left' if k == 0 else 'right'}{' turned' if k in self.turned else ''}" for k in self.packed
+        )
         spec = f"{labels_text(self.left)},{labels_text(self.right)}->{labels_text(self.output)}"
-        return f'"{spec}" by {self.method}: {listed or "scalars"}{packed}'
+        micro = self.seconds * 1e6
+        planned = f", planned {micro:.3g} µs" if micro < 1000 else f", planned {micro / 1000:.3g} ms"
+        planned = planned if micro else ""
+        return f'"{spec}" by {self.method}: {listed or "scalars"}{packed}{planned}'
 
 
 @dataclass(frozen=True)

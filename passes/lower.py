@@ -25,7 +25,8 @@ from ..ir.traverse import input_label
 from .algebra.diagonal_rules import diagonal_terms
 from .contract import ContractionOrder
 from .contraction.einsum_parts import is_embedding, is_pairwise, tied_labels
-from .contraction.layout import Operand, elementwise_memory, plan_contraction
+from .contraction.layout import layouts, plan_contraction
+from .contraction.memory_order import Operand, elementwise_memory
 from .dim_bindings import bind_dims
 from .fusion.epilogues import marked_calls
 from .kernel_operands import added_diagonals, kernel_operands, needed_nodes
@@ -105,6 +106,7 @@ class _Lowering:
         self.families = _families(self.order)
         read = [x for node in self.order for x in kernel_operands(node)]
         self.reads = Counter([*read, *graph.outputs])
+        self.readers = _readers(self.order)
 
     def program(self, name: str, known_inputs: Sequence[Node]) -> Program:
         """Lower every node, then the outputs."""
@@ -255,20 +257,43 @@ class _Lowering:
         assert isinstance(node.op, ops.Einsum)
         sources = [self.of[x] for x in node.operands]
         (left, right), sizes = self._operands(node, node.op.inputs)
-        plan = plan_contraction(left, right, node.op.output, sizes)
+
+        def after(memory: tuple[int, ...]) -> float:
+            return self._readers_seconds(node, [labels.index(x) for x in memory])
+
+        labels = node.op.output
+        plan = plan_contraction(left, right, labels, sizes, after)
         if plan.exchanged:
             sources.reverse()
         layout = [node.op.output.index(label) for label in plan.memory]
         self._define(node, plan.kernel, sources, layout)
 
-    def _operands(self, node: Node, inputs: Sequence[tuple[int, ...]]) -> tuple[list[Operand], dict[int, int]]:
-        """The operands as contraction planning sees them, and the size to plan for of each label."""
+    def _operands(
+        self, node: Node, inputs: Sequence[tuple[int, ...]], planned: Mapping[Node, Sequence[int]] | None = None
+    ) -> tuple[list[Operand], dict[int, int]]:
+        """The operands as contraction planning sees them, and the size to plan for of each label.
+
+        An operand that has no buffer yet lies as ``planned`` says, or else in the order of its axes.
+        """
         operands, found = [], dict[int, Size]()
         for labels, operand in zip(inputs, node.operands, strict=True):
-            layout = self.buffers[self.of[operand]].layout
+            layout: Sequence[int] = range(operand.ndim)
+            if operand in self.of:
+                layout = self.buffers[self.of[operand]].layout
+            elif planned and operand in planned:
+                layout = planned[operand]
             operands.append(Operand(labels, tuple(labels[axis] for axis in layout)))
             found.update(zip(labels, operand.type.shape, strict=True))
         return operands, {label: planned_size(size, self.sizes) for label, size in found.items()}
+
+    def _readers_seconds(self, node: Node, layout: Sequence[int]) -> float:
+        """What the contractions that read ``node`` would take if its axes lay in this order."""
+        total = 0.0
+        for reader in self.readers.get(node, ()):
+            if isinstance(reader.op, ops.Einsum) and len(reader.operands) == 2:
+                (left, right), sizes = self._operands(reader, reader.op.inputs, {node: layout})
+                total += min(each.seconds for each in layouts(left, right, reader.op.output, sizes))
+        return total
 
     def _elementwise(self, node: Node) -> None:
         assert isinstance(node.op, (ops.LinearCombination, ops.Map))
@@ -354,6 +379,33 @@ class _Lowering:
             axes = [node.op.axes[axis] for axis in layout]
             return [*(axis for axis in range(node.ndim) if axis not in axes), *axes]
         return None
+
+
+def kernel_operands(node: Node) -> list[Node]:
+    """The operands that the kernel of ``node`` reads: deltas of an embedding are never made."""
+    if isinstance(node.op, ops.Einsum) and is_embedding(node.op, node.operands):
+        return [x for x in node.operands if not isinstance(x.op, ops.Delta)]
+    return list(node.operands)
+
+
+def _needed(graph: Graph) -> set[Node]:
+    found: set[Node] = set()
+    stack = list(graph.outputs)
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(kernel_operands(node))
+    return found
+
+
+def _readers(order: Sequence[Node]) -> dict[Node, list[Node]]:
+    """The nodes that read each node."""
+    readers: dict[Node, list[Node]] = {}
+    for node in order:
+        for operand in dict.fromkeys(node.operands):
+            readers.setdefault(operand, []).append(node)
+    return readers
 
 
 def _result(node: Node) -> str:

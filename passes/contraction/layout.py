@@ -2,52 +2,97 @@
 
 A matrix product reads an operand without copying it where, in memory, its summed indices are
 neighbours, its free indices are neighbours, and the fastest index is one of them.  Free indices that
-are not neighbours are looped over (they join the batch axes) where the matrices that remain are
-worth a call; otherwise the operand is packed: copied so that its groups merge.
+are not neighbours can be looped over (they join the batch axes); otherwise the operand is packed: copied
+so that its groups merge.  Either operand may stand left, and the summed indices may come in the order of
+either.  Of these ways the one with the least planned time (`contraction/timing`) is taken, what it
+leaves for those that read the result counted in.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...ir.kernels import Contraction
+from .memory_order import Labels, Operand, elementwise_memory
+from .timing import MatrixShape, copy_seconds, count, product_seconds, sum_seconds, views_seconds
 
-Labels = tuple[int, ...]
+__all__ = ["Labels", "Layout", "Operand", "layouts", "plan_contraction"]
 
-# A matrix product of fewer operations than this costs less than the call that starts it.
-_WORTHWHILE_FLOPS = 20_000
+# Another way than the plainest is taken where it needs less than this part of the time.
+_BETTER = 0.95
+_CACHED = 4096
 
-
-@dataclass(frozen=True)
-class Operand:
-    """The labels of an operand's axes, and the same labels from the largest stride to the smallest."""
-
-    labels: Labels
-    memory: Labels
-
-    def volume(self, sizes: Mapping[int, int]) -> int:
-        """The number of elements."""
-        return math.prod(max(sizes[x], 1) for x in self.labels)
+Aftermath = Callable[[Labels], float]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A kernel, whether its operands are exchanged, and the result's labels in memory order."""
+    """A kernel, whether its operands are exchanged, the result's labels in memory order, and planned seconds."""
 
     kernel: Contraction
     exchanged: bool
     memory: Labels
+    seconds: float
 
 
-def plan_contraction(left: Operand, right: Operand, output: Labels, sizes: Mapping[int, int]) -> Layout:
-    """The kernel for one pairwise contraction; the operand with the last output index stands right."""
-    exchanged = _stands_right(left, right, output)
-    if exchanged:
-        left, right = right, left
-    kernel, memory = _Planner(left, right, output, sizes).choose()
-    return Layout(kernel, exchanged, memory)
+def plan_contraction(
+    left: Operand, right: Operand, output: Labels, sizes: Mapping[int, int], after: Aftermath = lambda memory: 0.0
+) -> Layout:
+    """The kernel for one pairwise contraction; where little else decides, the last output index is a column.
+
+    ``after`` says what a result with its labels in an order of memory costs those that read it, in seconds.
+    """
+    found = layouts(left, right, output, sizes)
+    known: dict[Labels, float] = {}
+    for each in found:
+        if each.memory not in known:
+            known[each.memory] = after(each.memory)
+    best = min(found, key=lambda each: each.seconds + known[each.memory])
+    plain = found[0]
+    better = best.seconds + known[best.memory] < _BETTER * (plain.seconds + known[plain.memory])
+    return best if better else plain
+
+
+def layouts(left: Operand, right: Operand, output: Labels, sizes: Mapping[int, int]) -> Sequence[Layout]:
+    """The ways to carry out a contraction, the plainest first."""
+    labels = sorted({*left.labels, *right.labels})
+    return _layouts(left, right, output, tuple((x, sizes[x]) for x in labels))
+
+
+@functools.lru_cache(maxsize=_CACHED)
+def _layouts(left: Operand, right: Operand, output: Labels, known: tuple[tuple[int, int], ...]) -> Sequence[Layout]:
+    sizes = dict(known)
+    first = _stands_right(left, right, output)
+    found: list[Layout] = []
+    for exchanged in (first, not first):
+        sides = (right, left) if exchanged else (left, right)
+        for ways in _all_ways(sides, output, sizes):
+            for kernel, memory, seconds in ways.found():
+                found.append(Layout(replace(kernel, seconds=seconds), exchanged, memory, seconds))
+    return tuple(found)
+
+
+def _all_ways(sides: tuple[Operand, Operand], output: Labels, sizes: Mapping[int, int]) -> Iterator[_Ways]:
+    larger, smaller = sorted(sides, key=lambda x: -x.volume(sizes))
+    orders = dict.fromkeys(tuple(x for x in each.memory if x in other.labels)
+                           for each, other in ((larger, smaller), (smaller, larger)))  # fmt: skip
+    for shared in orders:
+        yield _Ways(*sides, output, sizes, shared)
+    for split in _splits(larger, smaller, output, sizes):
+        yield _Ways(*sides, output, sizes, next(iter(orders)), split)
+
+
+def _splits(larger: Operand, smaller: Operand, output: Labels, sizes: Mapping[int, int]) -> list[Labels]:
+    """Summed indices to stand among the batch axes, so that the others are neighbours in the larger operand."""
+    inner = {x for x in larger.labels if x in smaller.labels and x not in output}
+    runs = _runs(tuple(x for x in larger.memory if sizes[x] != 1), inner)
+    if len(runs) < 2:
+        return []
+    split = tuple(x for x in larger.memory if x in inner and x not in runs[-1])
+    result = count(output, sizes) * count(split, sizes)
+    return [split] if result <= larger.volume(sizes) else []
 
 
 def _stands_right(left: Operand, right: Operand, output: Labels) -> bool:
@@ -58,140 +103,138 @@ def _stands_right(left: Operand, right: Operand, output: Labels) -> bool:
     return summed and bool(columns) and output[-1:] != () and output[-1] in rows
 
 
-def elementwise_memory(operands: Sequence[Operand], output: Labels, sizes: Mapping[int, int]) -> Labels:
-    """The indices of an elementwise result from the largest stride to the smallest.
-
-    This is NumPy's order "K": neighbouring axes change places where that suits the strides of the
-    operands, and C order wins where they disagree.
-    """
-    strides = [_strides(operand, sizes) for operand in operands]
-    order = list(reversed(output))
-    for start in range(1, len(order)):
-        place = start
-        for earlier in range(start - 1, -1, -1):
-            verdict = _before(order[start], order[earlier], strides)
-            if verdict is False:
-                break
-            if verdict:
-                place = earlier
-        order.insert(place, order.pop(start))
-    return tuple(reversed(order))
-
-
-def _strides(operand: Operand, sizes: Mapping[int, int]) -> dict[int, int]:
-    found, stride = {}, 1
-    for label in reversed(operand.memory):
-        found[label] = stride if sizes[label] != 1 else 0
-        stride *= max(sizes[label], 1)
-    return found
-
-
-def _before(label: int, other: int, strides: Sequence[Mapping[int, int]]) -> bool | None:
-    """Whether ``label`` has the smaller strides; None where no operand has both."""
-    verdict: bool | None = None
-    for operand in strides:
-        ours, theirs = operand.get(label, 0), operand.get(other, 0)
-        if ours and theirs:
-            if theirs <= ours:
-                verdict = False
-            elif verdict is None:
-                verdict = True
-    return verdict
-
-
 @dataclass(frozen=True)
 class _Side:
-    """How a matrix product would read one operand."""
+    """How a matrix product reads one operand.
+
+    ``transposed``: the contiguous index is a row of the left operand, or a summed index of the right one.
+    """
 
     looped: Labels
     merged: Labels
-    packed: bool
+    transposed: bool
+    packed: bool = False
+    seconds: float = 0.0
 
 
-class _Planner:
-    def __init__(self, left: Operand, right: Operand, output: Labels, sizes: Mapping[int, int]) -> None:
-        self.left, self.right, self.output, self.sizes = left, right, output, sizes
-        larger, smaller = sorted((left, right), key=lambda x: -x.volume(sizes))
-        shared = [x for x in larger.memory if x in smaller.labels]
+class _Ways:
+    """The ways with the operands as they stand, ``shared`` indices in that order, and those of ``split`` batched."""
+
+    def __init__(
+        self, left: Operand, right: Operand, output: Labels, sizes: Mapping[int, int], shared: Labels,
+        split: Labels = (),
+    ) -> None:  # fmt: skip
+        self.left, self.right, self.output, self.sizes, self.split = left, right, output, sizes, split
         self.batch = tuple(x for x in shared if x in output)
-        self.inner = tuple(x for x in shared if x not in output)
+        self.summed = tuple(x for x in shared if x not in output)
+        self.inner = tuple(x for x in self.summed if x not in split)
         self.rows = tuple(x for x in left.memory if x not in right.labels)
         self.columns = tuple(x for x in right.memory if x not in left.labels)
 
-    def choose(self) -> tuple[Contraction, Labels]:
-        """The kernel, and the result's labels in memory order."""
-        if not self.inner:
-            return self._kernel("product"), elementwise_memory((self.left, self.right), self.output, self.sizes)
-        if not self.batch and not (self.rows and self.columns):
-            return self._vector()
-        if self.rows and self.columns:
-            return self._matrix()
-        return self._kernel("sum"), self.output
+    def found(self) -> Iterator[tuple[Contraction, Labels, float]]:
+        """Kernels, their results' labels in memory order, and planned seconds."""
+        if not self.summed:
+            memory = elementwise_memory((self.left, self.right), self.output, self.sizes)
+            yield self._kernel("product"), memory, product_seconds(count(self.output, self.sizes))
+            return
+        if self.split:
+            yield from self._matrices()
+            return
+        # NumPy's einsum runs over all indices in an order that suits the operands, and lays its result out so.
+        order = elementwise_memory((self.left, self.right), (*self.output, *self.summed), self.sizes)
+        memory = tuple(x for x in order if x in self.output)
+        summing = self._kernel("sum"), memory, self._sum_seconds()
+        plain = not (self.batch or (self.rows and self.columns))
+        if not plain and not (self.rows and self.columns):
+            yield summing
+        yield from self._matrices()
+        if plain:
+            yield summing
 
-    def _kernel(self, method: str, looped: Labels = (), packed: tuple[int, ...] = ()) -> Contraction:
+    def _kernel(self, method: str, left: _Side | None = None, right: _Side | None = None) -> Contraction:
+        sides = [side for side in (left, right) if side is not None]
+        looped = tuple(x for side in sides for x in side.looped)
+        packed = tuple(k for k, side in enumerate(sides) if side.packed)
+        turned = tuple(k for k in packed if sides[k].transposed)
         return Contraction(
-            self.left.labels, self.right.labels, self.output, self.batch, self.rows, self.columns, self.inner,
-            method, looped, packed,
+            self.left.labels, self.right.labels, self.output, self.batch, self.rows, self.columns, self.summed,
+            method, looped, packed, turned, self.split,
         )  # fmt: skip
 
-    def _vector(self) -> tuple[Contraction, Labels]:
-        """A matrix (or vector) times a vector; where the matrix would need a copy, run over the indices."""
-        matrix, free = (self.left, self.rows) if self.rows else (self.right, self.columns)
-        vector = self.right if self.rows else self.left
-        side = self._read(matrix, free)
-        same_order = self._significant(vector.memory) == self._significant(self.inner)
-        if side.packed or (not free and not same_order):
-            return self._kernel("sum"), self.output
-        packed = () if same_order else (1 if self.rows else 0,)
-        return self._kernel("matrix", side.looped, packed), side.looped + side.merged
+    def _sum_seconds(self) -> float:
+        points = count({*self.left.labels, *self.right.labels}, self.sizes)
+        read = count(self.left.labels, self.sizes) + count(self.right.labels, self.sizes)
+        return sum_seconds(points, read + count(self.output, self.sizes))
 
-    def _matrix(self) -> tuple[Contraction, Labels]:
-        left, right = self._read(self.left, self.rows), self._read(self.right, self.columns)
-        if left.looped and right.looped:
-            if self.left.volume(self.sizes) >= self.right.volume(self.sizes):
-                right = _packed(self.columns)
-            else:
-                left = _packed(self.rows)
-        left, right = self._worthwhile(left, right)
-        looped = left.looped + right.looped
-        packed = tuple(k for k, side in enumerate((left, right)) if side.packed)
-        memory = self.batch + looped + left.merged + right.merged
-        return self._kernel("matrix", looped, packed), memory
+    # --- matrix products -----------------------------------------------------------------------
 
-    def _worthwhile(self, left: _Side, right: _Side) -> tuple[_Side, _Side]:
-        """Pack instead of looping where the matrices are too small to be worth a call each."""
-        points = (*left.merged, *right.merged, *self.inner)
-        if 2 * math.prod(self.sizes[x] for x in points) >= _WORTHWHILE_FLOPS:
-            return left, right
-        if left.looped:
-            left = _packed(self.rows)
-        if right.looped:
-            right = _packed(self.columns)
-        return left, right
+    def _matrices(self) -> Iterator[tuple[Contraction, Labels, float]]:
+        for left in self._reads(self.left, self.rows, 0):
+            for right in self._reads(self.right, self.columns, 1):
+                if not (left.looped and right.looped):
+                    memory = self._leading_memory(left, right) + left.merged + right.merged
+                    yield self._kernel("matrix", left, right), memory, self._matrix_seconds(left, right)
 
-    def _read(self, operand: Operand, free: Labels) -> _Side:
+    def _leading_memory(self, left: _Side, right: _Side) -> Labels:
+        """The batch axes of the result: NumPy's matmul orders them as it does those of elementwise results."""
+        leading = self.batch + self.split + left.looped + right.looped
+        operands = []
+        for side, operand in ((left, self.left), (right, self.right)):
+            memory = self.batch + self.split if side.packed else operand.memory
+            present = tuple(x for x in memory if x in leading)
+            operands.append(Operand(present, present))
+        return tuple(x for x in elementwise_memory(operands, leading, self.sizes) if x not in self.split)
+
+    def _matrix_seconds(self, left: _Side, right: _Side) -> float:
+        leading = (*self.batch, *self.split, *left.looped, *right.looped)
+        batch, rows, summed, columns = (
+            count(labels, self.sizes) for labels in (leading, left.merged, self.inner, right.merged)
+        )
+        shape = MatrixShape(batch, rows, summed, columns, (left.transposed, right.transposed))
+        merged = [len(x) != 1 for x in (left.merged, self.inner, right.merged)]
+        moved = (*leading, *left.merged, *right.merged) != self.output
+        views = (merged[0] or merged[1]) + (merged[1] or merged[2]) + (merged[0] or merged[2]) + moved
+        seconds = shape.seconds + left.seconds + right.seconds + views_seconds(views)
+        if not self.split:
+            return seconds
+        made = count((*leading, *left.merged, *right.merged), self.sizes)
+        return seconds + sum_seconds(made, made)
+
+    def _reads(self, operand: Operand, free: Labels, position: int) -> Iterator[_Side]:
+        """The operand as it stands, if a matrix product can read it so, and packed."""
+        direct = self._direct(operand, free, position)
+        if direct is not None:
+            yield direct
+        if direct is None or direct.looped:
+            yield from self._packed(operand, free, position)
+
+    def _direct(self, operand: Operand, free: Labels, position: int) -> _Side | None:
         memory = self._significant(operand.memory)
         inner = self._significant(self.inner)
-        if memory and memory[-1] in self.batch:
-            return _packed(free)
+        if memory and memory[-1] in (*self.batch, *self.split):
+            return None
         if inner and not _is_run(inner, memory):
-            return _packed(free)
+            return None
         runs = _runs(memory, set(free))
+        in_free = bool(memory) and memory[-1] in free
+        transposed = in_free == (position == 0)
         if len(runs) < 2:
-            return _Side((), free, False)
-        kept = runs[-1]
-        if memory[-1] not in kept:
-            kept = max(runs, key=lambda run: math.prod(self.sizes[x] for x in run))
+            return _Side((), free, transposed)
+        kept = runs[-1] if in_free else max(runs, key=lambda run: count(run, self.sizes))
         looped = tuple(x for x in free if x not in kept)
-        return _Side(looped, tuple(x for x in free if x in kept), False)
+        return _Side(looped, tuple(x for x in free if x in kept), transposed)
+
+    def _packed(self, operand: Operand, free: Labels, position: int) -> Iterator[_Side]:
+        """Copied, with the summed indices last or first."""
+        for turned in (False, True):
+            summed_last = turned == (position == 1)
+            groups = free + self.inner if summed_last else self.inner + free
+            seconds = copy_seconds(operand.memory, self.batch + self.split + groups, self.sizes)
+            yield _Side((), free, turned, True, seconds)
 
     def _significant(self, labels: Sequence[int]) -> Labels:
         """Axes of size one lie anywhere."""
         return tuple(x for x in labels if self.sizes[x] != 1)
-
-
-def _packed(free: Labels) -> _Side:
-    return _Side((), free, True)
 
 
 def _is_run(labels: Labels, memory: Labels) -> bool:

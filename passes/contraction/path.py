@@ -4,8 +4,9 @@ Up to a dozen tensors the order is the cheapest there is, found exactly (`contra
 the best of a seeded search (`contraction/search`).  What is minimised is time by default: operations
 and bytes (`contraction/measure`).  An order with over 5 % more operations than the one with the fewest
 is not taken for the sake of bytes: operations are counted exactly and promised, while the model of time
-knows neither caches nor what later passes fuse.  Nothing here reads the clock, so an order depends on
-the product and the sizes alone.
+knows neither caches nor what later passes fuse.  Among orders of a few tensors with as many operations,
+the one that suits how the tensors lie in memory is taken (`contraction/arrangement`).  Nothing here reads
+the clock, so an order depends on the product and the sizes alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from ...ir import OtusError
 from ...ir.errors import nearest
+from .arrangement import arranged
 from .exact import EXACT_TERMS
 from .libraries import LIBRARIES, path_in_place
 from .measure import MEASURES, Measure, measure_named
@@ -98,7 +100,11 @@ def _planned(
     minimize: str,
 ) -> Path:
     """The path for labels that are numbered in order of appearance."""
-    return path_of(_merges(inputs, output, dict(enumerate(extents)), optimizer, MEASURES[minimize]), len(inputs))
+    sizes = dict(enumerate(extents))
+    path = path_of(_merges(inputs, output, sizes, optimizer, MEASURES[minimize]), len(inputs))
+    if minimize == "time" and optimizer in ("auto", "optimal"):
+        return arranged(path, inputs, output, sizes)
+    return path
 
 
 def _merges(

@@ -53,7 +53,9 @@ def _own(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], siz
     match call.kernel:
         case Contraction() as kernel:
             copied = {*kernel.packed, *_unmerged(kernel, call, strided)}
-            return sum(nbytes[k] for k in copied) + _buffering(kernel, operands, sizes)
+            parts = tensor_bytes(buffers[call.outputs[0]].type, sizes) * _points(kernel.split, kernel, operands, sizes)
+            copies = sum(nbytes[k] for k in copied) + _buffering(kernel, operands, sizes)
+            return copies + (parts if kernel.split else 0)
         case Factorisation(operation=operation):
             return _MATRIX_COPIES[type(operation)] * nbytes[0]
         case DiagonalUpdate(terms=terms):
@@ -84,13 +86,23 @@ def _unmerged(kernel: Contraction, call: KernelCall, strided: set[str]) -> list[
     return [k for k, name in enumerate(call.inputs) if merged and name in strided]
 
 
-def _buffering(kernel: Contraction, operands: Sequence[Buffer], sizes: Mapping[str, int]) -> int:
-    """What ``einsum`` copies piece by piece, where indices are many and do not merge."""
-    extents = {
+def _points(labels: Sequence[int], kernel: Contraction, operands: Sequence[Buffer], sizes: Mapping[str, int]) -> int:
+    """The points that indices of a contraction span."""
+    extents = _extents(kernel, operands, sizes)
+    return math.prod(extents[label] for label in labels)
+
+
+def _extents(kernel: Contraction, operands: Sequence[Buffer], sizes: Mapping[str, int]) -> dict[int, int]:
+    return {
         label: evaluate(size, sizes)
         for labels, buffer in zip((kernel.left, kernel.right), operands, strict=True)
         for label, size in zip(labels, buffer.type.shape, strict=True)
     }
+
+
+def _buffering(kernel: Contraction, operands: Sequence[Buffer], sizes: Mapping[str, int]) -> int:
+    """What ``einsum`` copies piece by piece, where indices are many and do not merge."""
+    extents = _extents(kernel, operands, sizes)
     if kernel.method != "sum" or len(extents) <= _MERGING_INDICES:
         return 0
     itemsize = max(operands[0].type.dtype.bits // 8, 1)

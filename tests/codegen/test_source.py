@@ -98,7 +98,7 @@ M, N, P = leaf("M", "i", "j"), leaf("N", "j", "k"), leaf("P", "b", "i", "j")
         ([X, X], [(0, 1, 2), (3, 1, 2)], (0, 3), "X.reshape(i, j * k) @ X.reshape(i, j * k).T"),
         ([P, N], [(3, 0, 1), (1, 2)], (3, 0, 2), "(P.reshape(b * i, j) @ N).reshape(b, i, k)"),
         ([P, P], [(3, 0, 1), (3, 2, 1)], (3, 0, 2), "P @ P.transpose(0, 2, 1)"),
-        ([P, M], [(3, 0, 1), (0, 1)], (3, 0), 'np.einsum("ijk,jk->ij", P, M)'),
+        ([P, M], [(3, 0, 1), (0, 1)], (3, 0), "(P.transpose(1, 0, 2) @ M.reshape(i, j, 1)).reshape(i, b).T"),
     ],
 )  # fmt: skip
 def test_contractions_reach_matrix_products(
