@@ -290,7 +290,7 @@ class _Lowering:
         """What the contractions that read ``node`` would take if its axes lay in this order."""
         total = 0.0
         for reader in self.readers.get(node, ()):
-            if isinstance(reader.op, ops.Einsum) and len(reader.operands) == 2:
+            if isinstance(reader.op, ops.Einsum) and len(kernel_operands(reader)) == 2:
                 (left, right), sizes = self._operands(reader, reader.op.inputs, {node: layout})
                 total += min(each.seconds for each in layouts(left, right, reader.op.output, sizes))
         return total
@@ -381,29 +381,11 @@ class _Lowering:
         return None
 
 
-def kernel_operands(node: Node) -> list[Node]:
-    """The operands that the kernel of ``node`` reads: deltas of an embedding are never made."""
-    if isinstance(node.op, ops.Einsum) and is_embedding(node.op, node.operands):
-        return [x for x in node.operands if not isinstance(x.op, ops.Delta)]
-    return list(node.operands)
-
-
-def _needed(graph: Graph) -> set[Node]:
-    found: set[Node] = set()
-    stack = list(graph.outputs)
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found.add(node)
-            stack.extend(kernel_operands(node))
-    return found
-
-
 def _readers(order: Sequence[Node]) -> dict[Node, list[Node]]:
     """The nodes that read each node."""
     readers: dict[Node, list[Node]] = {}
     for node in order:
-        for operand in dict.fromkeys(node.operands):
+        for operand in dict.fromkeys(kernel_operands(node)):
             readers.setdefault(operand, []).append(node)
     return readers
 
