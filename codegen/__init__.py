@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .emitted import Emitted, Statement
 from .numpy_emitter import emit_numpy
+from .triton_emitter import emit_triton
 
-__all__ = ["Emitted", "Statement", "emit_numpy"]
+__all__ = ["Emitted", "Statement", "emit_numpy", "emit_triton"]

@@ -33,6 +33,7 @@ def compile(
     name: str = "kernel",
     description: str = "",
     positions: Mapping[Node, Any] | None = None,
+    interpret: bool = False,
 ) -> CompiledFunction:
     """Compile an expression, a list, tuple or dict of expressions, or a program, to a function of arrays.
 
@@ -42,8 +43,8 @@ def compile(
         What to compute; the function returns the same structure, over arrays.  Several outputs share
         every common part.  Of a program from :func:`otus.parse` or :func:`otus.load`: a dict of its outputs.
     backend
-        ``"numpy"``; ``"c"``, which is NumPy with large elementwise loops compiled by the system's C compiler; or
-        ``"reference"``: slow and obviously right.
+        ``"numpy"``; ``"c"``, which is NumPy with large elementwise loops compiled by the system's C compiler;
+        ``"triton"``, for NVIDIA GPUs; or ``"reference"``: slow and obviously right.
     dims
         Sizes of symbolic dims that are to be fixed.
     memory_limit
@@ -58,6 +59,8 @@ def compile(
     positions
         Where nodes stand in the user's text, for errors and the provenance of statements; known for what
         comes from a program.
+    interpret
+        With ``backend="triton"``: run the kernels in Triton's interpreter, which needs no GPU and is slow.
 
     Raises ``OtusError`` (of a kind that says what is wrong) before anything is computed.
 
@@ -72,7 +75,7 @@ def compile(
     from .passes import DEFAULT_PIPELINE, default_pipeline
     from .runtime.compiled import CompiledFunction, Request, only, require_backend
 
-    require_backend(backend)
+    require_backend(backend, interpret)
     order: tuple[str, ...] = ()
     labels: Mapping[Node, str] = {}
     if isinstance(outputs, Module):
@@ -95,6 +98,7 @@ def compile(
         unflatten=only if is_leaf(outputs) else rebuilder(outputs, is_leaf),
         size_inputs=_size_inputs(outputs, dims),
         declared=order,
+        interpret=interpret,
     )
     return CompiledFunction(request)
 

@@ -74,7 +74,7 @@ def _from_arraylike(value: Any, name: str) -> Array:
         raise UnsupportedError(f"tensor {name!r} is a masked array; pass {name}.filled(0), for example")
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value)
-    if _is_torch(value):
+    if is_torch(value):
         return _from_torch(value, name)
     if _is_jax(value):
         return _from_jax(value, name)
@@ -196,7 +196,7 @@ def result_kind(values: Iterable[Any]) -> ResultKind:
     go along with any device, as in torch).
     """
     given = list(values)
-    tensors = [x for x in given if _is_torch(x)]
+    tensors = [x for x in given if is_torch(x)]
     if tensors:
         devices = dict.fromkeys(x.device for x in tensors if x.ndim) or {tensors[0].device: None}
         if len(devices) > 1:
@@ -222,7 +222,8 @@ def convert_result(array: Array, kind: ResultKind) -> Any:
     return array
 
 
-def _is_torch(value: Any) -> bool:
+def is_torch(value: Any) -> bool:
+    """Whether a value is a torch tensor."""
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     return tensor is not None and isinstance(value, tensor)
 

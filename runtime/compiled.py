@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..ir import Cost, NamingError, Node, OtusError, UnsupportedError, cost
-from ..ir.dtypes import to_numpy_dtype
 from ..ir.errors import nearest
 from ..ir.program import Program
 from ..ir.specialise import free_symbols
 from ..ir.traverse import input_label
 from ..passes import Report, graph_text
-from .arrays import Array, as_numpy, convert_result, result_kind
+from .arrays import result_kind
 from .binding import bind_sizes
+from .exchange import exchange_for
 from .facts import check_facts
 from .failures import DATA_ERRORS, explained
 from .looking import show
@@ -25,6 +25,7 @@ from .planning import Plan, Request, Runner
 from .plans import Plans, Runnable
 from .prologue import make_entrance, make_picker
 from .settings import settings
+from .torch_functions import why_no_triton
 
 __all__ = ["CompiledFunction", "Provenance", "Request", "backend_states", "only", "require_backend"]
 
@@ -65,9 +66,9 @@ class CompiledFunction:
         self._check_facts = settings().check
         self._known: dict[tuple[tuple[int, ...], ...], Runner] = {}
         self._pick = make_picker(self._names)
-        finish = _finish(request.unflatten, self._single)
-        dtypes = [to_numpy_dtype(node.type.dtype) for node in self._inputs]
-        self._enter = make_entrance(dtypes, self._known, finish, self._failed, self._checked_call)
+        self._finish = _finish(request.unflatten, self._single)
+        self._exchange = exchange_for(request.backend, request.interpret)
+        self._enter: Runner = self._first_call
         if self._plans.general.plan is not None:
             show(self._plans.general.plan, request.function_name)
 
@@ -157,25 +158,33 @@ class CompiledFunction:
                 return self._enter(*values)
         return self._enter(*self._ordered(args, kwargs))
 
+    def _first_call(self, *values: Any) -> Any:
+        """Make the entrance, which may import the backend's library."""
+        names = self._exchange.names(self._inputs)
+        self._enter = make_entrance(
+            len(self._inputs), self._exchange.ready, names, self._known, self._finish, self._failed, self._checked_call
+        )
+        return self._enter(*values)
+
     def _checked_call(self, values: tuple[Any, ...]) -> Any:
         """A call whose inputs are not known to fit: they are converted and checked first."""
-        arrays = [as_numpy(x, node.type, name) for x, node, name in zip(values, self._inputs, self._names, strict=True)]
-        shapes = tuple([array.shape for array in arrays])
-        run = self._known.get(shapes) or self._prepared(arrays, shapes)
         kind = result_kind(values)
+        arrays = self._exchange.taken(values, self._inputs, kind)
+        shapes = tuple([tuple(array.shape) for array in arrays])
+        run = self._known.get(shapes) or self._prepared(arrays, shapes)
         try:
             result = run(*arrays)
         except DATA_ERRORS as error:
             result = self._failed(error, arrays)
         leaves = (result,) if self._single else result
-        return self._unflatten([convert_result(x, kind) for x in leaves])
+        return self._unflatten(self._exchange.given(leaves, kind))
 
-    def _prepared(self, arrays: Sequence[Array], shapes: tuple[tuple[int, ...], ...]) -> Runner:
+    def _prepared(self, arrays: Sequence[Any], shapes: tuple[tuple[int, ...], ...]) -> Runner:
         """What runs for these arrays, which are checked; it is known from then on unless facts are to be checked."""
         sizes = bind_sizes(self._inputs, arrays)
         if self._check_facts:
             for node, array, name in zip(self._inputs, arrays, self._names, strict=True):
-                check_facts(array, node.type.facts, name)
+                check_facts(self._exchange.as_numpy(array), node.type.facts, name)
         run = _taking(self._plans.at(sizes), self._names)
         if not self._check_facts:
             if len(self._known) >= _KEPT_SIGNATURES:
@@ -183,7 +192,7 @@ class CompiledFunction:
             self._known[shapes] = run
         return run
 
-    def _failed(self, error: Exception, arrays: Sequence[Array]) -> Any:
+    def _failed(self, error: Exception, arrays: Sequence[Any]) -> Any:
         """Raise an error about data as one that names the operation and its place.
 
         Code that is kept from another program has other names: the data are given to code of this one.
@@ -268,17 +277,22 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def require_backend(name: str) -> None:
-    """Raise ``OtusError`` unless the backend exists and can run here."""
-    known = backend_states()
+def require_backend(name: str, interpret: bool = False) -> None:
+    """Raise ``OtusError`` unless the backend exists and can run here.
+
+    ``interpret`` asks for Triton's interpreter, which no other backend has.
+    """
+    if interpret and name != "triton":
+        raise OtusError(f"interpret=True runs Triton's kernels, and backend {name!r} has none; use backend='triton'")
+    known = backend_states(interpret)
     if name not in known:
         raise OtusError(f"unknown backend {name!r}{nearest(name, known) or f'; backends are {_listed(list(known))}'}")
     if known[name] is not None:
-        raise UnsupportedError(f"backend {name!r} cannot run: {known[name]}; use 'numpy'")
+        raise UnsupportedError(f"backend {name!r} cannot run: {known[name]}; backend='numpy' runs everywhere")
 
 
-def backend_states() -> dict[str, str | None]:
-    """Each backend, and why it cannot run here (None where it can)."""
+def backend_states(interpret: bool = False) -> dict[str, str | None]:
+    """Each backend, and why it cannot run here (None where it can); ``interpret``: in Triton's interpreter."""
     compiler = os.environ.get("CC", "cc")
     no_compiler = None if shutil.which(compiler) else f"there is no C compiler {compiler!r}; install one, or set CC"
-    return {"numpy": None, "c": no_compiler, "triton": "this version has no Triton emitter", "reference": None}
+    return {"numpy": None, "c": no_compiler, "triton": why_no_triton(interpret), "reference": None}

@@ -41,14 +41,18 @@ class Executable:
         the compiler fails.
         """
         namespace: dict[str, Any] = {"__name__": f"otus.generated.{self.function}"}
-        try:
-            exec(self.code, namespace)
-        except RuntimeError as error:  # what an emitted module raises when it cannot compile its loops
-            raise UnsupportedError(f"backend 'c' cannot run: {error}; set CC, or use backend='numpy'") from error
-        function: Callable[..., Any] = namespace[self.function]
         filename = self.code.co_filename
         _living[filename] += 1
+        # Before it is executed, since Triton reads the source of its kernels then.
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(True), filename)
+        try:
+            exec(self.code, namespace)
+        except BaseException as error:
+            _forget(filename)
+            if isinstance(error, RuntimeError):  # what an emitted module raises when it cannot compile its loops
+                raise UnsupportedError(f"backend 'c' cannot run: {error}; set CC, or use backend='numpy'") from error
+            raise
+        function: Callable[..., Any] = namespace[self.function]
         weakref.finalize(function, _forget, filename)
         return function
 

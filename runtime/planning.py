@@ -17,6 +17,7 @@ from .binding import bind_sizes
 from .executable import Executable
 from .failures import unfit
 from .memory import keeping
+from .torch_functions import TorchFunction
 
 if TYPE_CHECKING:
     from ..codegen import Emitted
@@ -35,7 +36,7 @@ class Request:
     stand in the user's text, ``check`` compares values before and after each pass, and ``unflatten``
     puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
     the outputs do not read, but whose shapes may be needed.  ``declared`` orders those inputs that are
-    read, as far as ``inputs`` does not.
+    read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter.
     """
 
     graph: Graph
@@ -50,6 +51,7 @@ class Request:
     unflatten: Callable[[Sequence[Any]], Any] = list
     size_inputs: tuple[Node, ...] = ()
     declared: tuple[str, ...] = ()
+    interpret: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Planner:
         request = self._request
         graph, report = self._suffix.run(self._staged, sizes, request.check)
         whole = (*self._staged_report, *report)
-        return self._reference(graph, whole) if request.backend == "reference" else self._numpy(graph, whole, sizes)
+        return self._reference(graph, whole) if request.backend == "reference" else self._emitted(graph, whole, sizes)
 
     def _formulas(self) -> list[str]:
         """What each output is, in index notation, where the whole is small enough to read."""
@@ -128,23 +130,25 @@ class Planner:
         lines = [text for node, name in named for text in formula.formula(node, name).splitlines()]
         return lines if len(self._staged.outputs) == 1 or not any(x.startswith("t0") for x in lines) else []
 
-    def _numpy(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
-        from ..codegen import emit_numpy
-
+    def _emitted(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         known = self._by_program.get(program)
         if known is not None:
             return known
-        emitted = emit_numpy(
-            program,
-            description=self._request.description,
-            formulas=self._formulas(),
-            loops_in_c=self._request.backend == "c",
-        )
+        emitted = self._emit(program, sizes)
         code = Executable.of(emitted.source, emitted.function)
-        plan = Plan(graph, report, program, emitted, program.inputs, code.load(), code)
+        run = loaded(code, self._request)
+        plan = Plan(graph, report, program, emitted, program.inputs, run, code)
         self._by_program[program] = plan
         return plan
+
+    def _emit(self, program: Program, sizes: Mapping[str, int]) -> Emitted:
+        from ..codegen import emit_numpy, emit_triton
+
+        backend, description = self._request.backend, self._request.description
+        if backend == "triton":
+            return emit_triton(program, None, description, self._formulas(), sizes)
+        return emit_numpy(program, None, description, self._formulas(), loops_in_c=backend == "c")
 
     def _reference(self, graph: Graph, report: Report) -> Plan:
         from .reference import evaluate
@@ -157,6 +161,11 @@ class Planner:
             return values if len(values) > 1 else values[0]
 
         return Plan(graph, report, None, None, names, run)
+
+
+def loaded(code: Executable, request: Request) -> Runner:
+    """The function of an emitted module, over the arrays of the request's backend."""
+    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load()
 
 
 def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:

@@ -12,7 +12,7 @@ from ..passes import PASSES, Pass, Pipeline
 from .cache import PlanCache, StoredPlan, versions
 from .canonical import Canonical, canonicalise
 from .memory import keeping
-from .planning import Plan, Planner, Request, Runner
+from .planning import Plan, Planner, Request, Runner, loaded
 from .settings import Settings, settings
 
 
@@ -83,6 +83,7 @@ class _KeptPlans:
     canonical: Canonical
     options: str
     names: str
+    request: Request
 
     def find(self, sizes: Mapping[str, int] | None) -> Runnable | None:
         stored = self.cache.find(self._key(sizes))
@@ -90,7 +91,7 @@ class _KeptPlans:
             return None
         reads = tuple(input_label(self.canonical.inputs[number]) for number in stored.reads)
         source = stored.executable.source if stored.names == self.names else None
-        return Runnable(stored.executable.load(), reads, stored.symbolic, source=source)
+        return Runnable(loaded(stored.executable, self.request), reads, stored.symbolic, source=source)
 
     def keep(self, sizes: Mapping[str, int] | None, plan: Plan, symbolic: bool) -> None:
         if plan.executable is None:
@@ -113,7 +114,7 @@ def _kept_plans(request: Request, inputs: Sequence[Node]) -> _KeptPlans | None:
     version = versions()
     folder = current.cache_folder if version is not None else None
     options = f"{version}\n{request.backend} {keeping(request.memory_limit, request.pipeline)}"
-    return _KeptPlans(PlanCache(folder), canonical, options, _names(request, canonical))
+    return _KeptPlans(PlanCache(folder), canonical, options, _names(request, canonical), request)
 
 
 def _names(request: Request, canonical: Canonical) -> str:

@@ -24,6 +24,7 @@ EXAMPLE = """\b
 Example:
   otus compile quadratic.otus -o kernel.py
   otus compile cpd.otus -o kernel.py --dim i=300 --dim j=200
+  otus compile quadratic.otus -o kernel.py --backend triton --dim i=4096 --dim j=4096
 """
 
 
@@ -44,7 +45,8 @@ def compile(
 ) -> None:
     """Write a program as a stand-alone Python module.
 
-    The module needs NumPy and nothing of Otus. It has one function, whose parameters are the tensors
+    The module needs NumPy, or torch and Triton, and nothing of Otus. It has one function, whose parameters are the
+    tensors
     that the outputs read, in the order of their declaration. A file that Otus wrote is overwritten;
     any other only with --force.
     """
@@ -58,7 +60,7 @@ def compile(
     if output is not None:
         check_target(output, force)
     with progress(f"compiling {file}"):
-        function = compile_module(module, backend, sizes, pipeline, name)
+        function = compile_module(module, backend, sizes, pipeline, name, interpret=backend == "triton")
     if output is not None:
         _save(function, output)
     if as_json:
@@ -70,10 +72,16 @@ def compile(
 
 
 def compile_module(
-    module: Module, backend: str, sizes: dict[str, int], pipeline: str | None, name: str = "kernel"
+    module: Module,
+    backend: str,
+    sizes: dict[str, int],
+    pipeline: str | None,
+    name: str = "kernel",
+    interpret: bool = False,
 ) -> CompiledFunction:
     """The compiled outputs of a program; the emitted module says which file it comes from.
 
+    ``interpret`` needs no GPU for the backend triton, whose source is the same with and without one.
     Raises ``OtusError`` where the pipeline would leave derivatives as requests.
     """
     check_expands(module, pipeline)
@@ -83,6 +91,7 @@ def compile_module(
         dims=sized_outputs(module, sizes),
         pipeline=pipeline,
         name=name,
+        interpret=interpret,
         description=f"{', '.join(module.outputs)} of {Path(module.file).name}, {MARK} {version('otus') or ''}".rstrip()
         + ".",
     )

@@ -27,7 +27,7 @@ OPTIONAL = {
     "jax": "takes and returns arrays",
     "tensorly": "data of the demo, and what it compares with",
     "matplotlib": "pictures of the demo",
-    "triton": "GPU kernels, in a later version",
+    "triton": "runs kernels on NVIDIA GPUs",
     "cotengra": "another search for contraction orders: contract{optimizer=cotengra}",
 }
 

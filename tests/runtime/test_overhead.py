@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import otus
-from otus.runtime import arrays, binding, compiled, planning
+from otus.runtime import arrays, binding, compiled, exchange, planning
 
 HEAVY = (
     "scipy",
@@ -84,9 +84,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((compiled, "as_numpy"), (compiled, "bind_sizes"), (planning.Planner, "plan")):
+    for module, name in ((exchange, "as_numpy"), (compiled, "bind_sizes"), (planning.Planner, "plan")):
         counted(module, name)
-    assert compiled.as_numpy is not arrays.as_numpy
+    assert exchange.as_numpy is not arrays.as_numpy
     assert compiled.bind_sizes is not binding.bind_sizes
     return found
 

@@ -1,0 +1,77 @@
+"""What statements over torch tensors are printed with: dtypes, numbers, axes in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..ir import DType, UnsupportedError
+from ..ir.scalar import Number
+from .numpy_source import Source, new_axes
+
+# The dtypes that torch computes with; its wider unsigned integers can only be stored.
+TORCH_DTYPES = {
+    DType.bool: "torch.bool", DType.int8: "torch.int8", DType.int16: "torch.int16", DType.int32: "torch.int32",
+    DType.int64: "torch.int64", DType.uint8: "torch.uint8", DType.float16: "torch.float16",
+    DType.bfloat16: "torch.bfloat16", DType.float32: "torch.float32", DType.float64: "torch.float64",
+    DType.complex64: "torch.complex64", DType.complex128: "torch.complex128",
+}  # fmt: skip
+
+
+@dataclass
+class TorchSource(Source):
+    """The names of one module, and the Triton kernels that its function calls so far."""
+
+    kernels: list[list[str]] = field(default_factory=list)
+    kernel_helpers: set[str] = field(default_factory=set)
+    uses_device: bool = False
+
+    @property
+    def device(self) -> str:
+        """The name of the device on which everything is made."""
+        self.uses_device = True
+        return "device"
+
+    def made(self, function: str, arguments: str, dtype: DType) -> str:
+        """A new tensor: ``torch.zeros((2, 3), dtype=…, device=device)``."""
+        return f"torch.{function}({arguments}, dtype={torch_dtype(dtype)}, device={self.device})"
+
+
+def torch_dtype(dtype: DType) -> str:
+    """The dtype as source; raises ``UnsupportedError`` where torch has none to compute with."""
+    if dtype not in TORCH_DTYPES:
+        raise UnsupportedError(
+            f"torch does not compute with {dtype}; the backend triton accepts {', '.join(map(str, TORCH_DTYPES))}"
+        )
+    return TORCH_DTYPES[dtype]
+
+
+def torch_number(value: Number) -> str:
+    """A Python number as source, infinities and NaN included; negative ones in parentheses."""
+    if isinstance(value, complex):
+        return f"complex({_float(value.real)}, {_float(value.imag)})"
+    text = _float(value) if isinstance(value, float) else repr(value)
+    return f"({text})" if text.startswith("-") else text
+
+
+def _float(value: float) -> str:
+    return repr(value) if abs(value) < float("inf") else f'float("{value!r}")'
+
+
+def torch_permuted(name: str, order: Sequence[int]) -> str:
+    """``name`` with its axes in another order, as a view."""
+    if list(order) == sorted(order):
+        return name
+    return f"{name}.T" if len(order) == 2 else f"{name}.permute({', '.join(map(str, order))})"
+
+
+def torch_aligned(name: str, labels: Sequence[int], axes: Sequence[int]) -> str:
+    """``name`` broadcastable against ``axes``: its axes in their order, and new ones where it has none."""
+    name = torch_permuted(name, [labels.index(axis) for axis in axes if axis in labels])
+    return name + new_axes([axis in labels for axis in axes]) if labels else name
+
+
+def dims_argument(axes: Iterable[int]) -> str:
+    """The axes of a reduction."""
+    listed = list(axes)
+    return str(listed[0]) if len(listed) == 1 else str(tuple(listed))

@@ -1,0 +1,238 @@
+"""Which axes of a loop's steps are one index, and what each index is to a kernel.
+
+Steps share an index where one reads what another made, and where an operand or a size is the same.  Every index
+has one of three parts in a kernel:
+
+* ``parallel``: every step and every result has it, and nothing is reduced over it.  Its positions are spread
+  over the programs; several such indices are one, flattened.
+* ``combined``: results are combined over it.  Programs take parts of it, and a second reduction combines
+  what they give.  An index that only results are reduced over becomes one where programs would be too few,
+  or would read memory across its rows, with it inside of their tiles.
+* ``inner``: the others; a program has all of their positions in its tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..ir import Size
+from ..ir.dims import dim, evaluate
+from ..ir.kernels import BlockLoop
+from ..ir.program import Buffer
+from .c_steps import NotInC, Step
+
+Index = int
+_FEW, _LONG = 2048, 2048  # positions that are too few for a GPU, and those that are many for one program
+
+
+@dataclass(frozen=True)
+class PlacedStep:
+    """A step, and the index that each axis of its space runs along; None for an axis of size 1."""
+
+    step: Step
+    indices: tuple[Index | None, ...]
+
+    @property
+    def space(self) -> frozenset[Index]:
+        """The indices of the step's space."""
+        return frozenset(x for x in self.indices if x is not None)
+
+    @property
+    def kept(self) -> frozenset[Index]:
+        """The indices of its result."""
+        return frozenset(x for axis in self.step.result if (x := self.indices[axis]) is not None)
+
+    @property
+    def reduced(self) -> frozenset[Index]:
+        """The indices that it reduces."""
+        return self.space - self.kept
+
+    def operand(self, position: int) -> tuple[Index | None, ...]:
+        """The indices of the axes of an operand."""
+        return tuple(self.indices[axis] for axis in self.step.operands[position].axes)
+
+    @property
+    def result(self) -> tuple[Index | None, ...]:
+        """The indices of the axes of the result."""
+        return tuple(self.indices[axis] for axis in self.step.result)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The steps of a loop with their indices, the size of each index, and the part that it has."""
+
+    steps: tuple[PlacedStep, ...]
+    sizes: dict[Index, Size]
+    parallel: tuple[Index, ...]
+    combined: tuple[Index, ...]
+    inner: tuple[Index, ...]
+    split: tuple[PlacedStep, ...] = ()
+
+
+def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) -> Axes:
+    """The indices of a loop, for these sizes; raises ``NotInC`` where a step has one index twice.
+
+    ``split`` of the result are the results that the loop does not combine over blocks, and a kernel does.
+    """
+    ties = _Ties(loop, steps)
+    placed = ties.placed()
+    extent = {index: size for each in placed for index, size in zip(each.indices, each.step.sizes, strict=True)
+              if index is not None}  # fmt: skip
+    row = ties.row
+    if row is not None:
+        extent[row] = loop.size
+    join = dict(zip(loop.body.outputs, loop.join, strict=True))
+    results = [each for each in placed if each.step.buffer in join]
+    parallel = [
+        index
+        for index in extent
+        if all(index in each.space and index not in each.reduced for each in placed)
+        and all(index in each.kept for each in results)
+    ]
+    order = _memory_order(loop, placed)
+    combined = [row] if row is not None and row not in parallel else []
+    split: list[PlacedStep] = []
+    if not combined:
+        first = _to_split(placed, set(join), parallel, order, {x: evaluate(y, sizes) for x, y in extent.items()})
+        if first is not None:
+            combined, split = [first], [each for each in results if first in each.reduced]
+    others = [x for x in extent if combined and x not in (*parallel, *combined)]
+    combined += [x for x in others if _goes_along(x, combined[0], placed)]
+    inner = [x for x in extent if x not in parallel and x not in combined]
+    ordered = [tuple(sorted(part, key=order.__getitem__)) for part in (parallel, combined, inner)]
+    return Axes(tuple(placed), extent, ordered[0], ordered[1], ordered[2], tuple(split))
+
+
+def _to_split(
+    placed: Sequence[PlacedStep],
+    results: set[str],
+    parallel: Sequence[Index],
+    order: Mapping[Index, int],
+    extent: Mapping[Index, int],
+) -> Index | None:
+    """An index that every step has, that only results are reduced over, and whose reductions are worth parts."""
+    read = {operand.buffer for each in placed for operand in each.step.operands}
+    last = [x for x in placed if x.step.buffer in results - read and x.step.reduction != "shift"]
+    spread = math.prod(extent[index] for index in parallel)
+    across = max((order[x] for x in parallel), default=-1)
+    for index in sorted(set(extent) - set(parallel), key=lambda x: (-extent[x], x)):
+        fits = all(index in x.space and (index not in x.reduced or x in last) for x in placed)
+        fits = fits and all(index in x.reduced for x in placed if x.step.buffer in results)
+        is_long = extent[index] >= _LONG and spread < _FEW
+        if fits and extent[index] > 1 and (is_long or across > order[index]):
+            return index
+    return None
+
+
+def _goes_along(index: Index, row: Index, placed: Sequence[PlacedStep]) -> bool:
+    """Whether every step has this index where it has the rows, and reduces both or neither."""
+    return all((index in x.space) == (row in x.space) and (index in x.reduced) == (row in x.reduced) for x in placed)
+
+
+class _Ties:
+    """Axes that are one index, found by joining: first what must be, then what may be."""
+
+    def __init__(self, loop: BlockLoop, steps: Sequence[Step]) -> None:
+        self.steps, self.parents = steps, list(range(sum(len(step.sizes) for step in steps)))
+        self.first = [sum(len(step.sizes) for step in steps[:k]) for k in range(len(steps))]
+        block = dim(loop.symbol)
+        rows = [self.first[k] + axis for k, step in enumerate(steps) for axis, size in enumerate(step.sizes)
+                if size == block]  # fmt: skip
+        for place in rows:
+            self._join(rows[0], place)
+        self._follow_values()
+        self._check()
+        self._share_operands(set(loop.body.inputs))
+        self._share_sizes()
+        self.row = self._root(rows[0]) if rows else None
+
+    def placed(self) -> list[PlacedStep]:
+        """The steps with their indices."""
+        return [
+            PlacedStep(step, tuple(None if size == 1 else self._root(self.first[k] + axis)
+                                   for axis, size in enumerate(step.sizes)))
+            for k, step in enumerate(self.steps)
+        ]  # fmt: skip
+
+    def _root(self, place: int) -> int:
+        while self.parents[place] != place:
+            place = self.parents[place]
+        return place
+
+    def _join(self, first: int, second: int) -> None:
+        one, other = sorted((self._root(first), self._root(second)))
+        self.parents[other] = one
+
+    def _follow_values(self) -> None:
+        made: dict[str, int] = {}
+        for number, step in enumerate(self.steps):
+            for operand in step.operands:
+                if (maker := made.get(operand.buffer)) is not None:
+                    for mine, its in zip(operand.axes, self.steps[maker].result, strict=True):
+                        self._join(self.first[number] + mine, self.first[maker] + its)
+            made[step.buffer] = number
+
+    def _check(self) -> None:
+        for number, step in enumerate(self.steps):
+            if not self._is_plain(number):
+                raise NotInC(f"one index along two axes, in {step.text}")
+
+    def _is_plain(self, number: int) -> bool:
+        step = self.steps[number]
+        roots = [self._root(self.first[number] + axis) for axis, size in enumerate(step.sizes) if size != 1]
+        return len(set(roots)) == len(roots)
+
+    def _may_join(self, first: int, second: int) -> None:
+        """Make two places one index unless a step would then have it twice."""
+        if self._root(first) == self._root(second):
+            return
+        before = list(self.parents)
+        self._join(first, second)
+        if not all(self._is_plain(number) for number in range(len(self.steps))):
+            self.parents = before
+
+    def _share_operands(self, inputs: set[str]) -> None:
+        known: dict[tuple[str, int], int] = {}
+        for number, step in enumerate(self.steps):
+            for operand in step.operands:
+                if operand.buffer in inputs:
+                    for axis, mine in enumerate(operand.axes):
+                        place = self.first[number] + mine
+                        self._may_join(known.setdefault((operand.buffer, axis), place), place)
+
+    def _share_sizes(self) -> None:
+        known: dict[Size, list[int]] = {}
+        for number, step in enumerate(self.steps):
+            for axis, size in enumerate(step.sizes):
+                place = self.first[number] + axis
+                for other in known.setdefault(size, []):
+                    self._may_join(other, place)
+                known[size].append(place)
+
+
+def _memory_order(loop: BlockLoop, placed: Sequence[PlacedStep]) -> dict[Index, int]:
+    """The place of each index in memory, by the largest of the tensors that are whole."""
+    buffers = loop.body.buffer_map()
+    results = [(buffers[x.step.buffer], x.result) for x in placed if x.step.buffer in loop.body.outputs]
+    operands = [
+        (buffers[operand.buffer], each.operand(k))
+        for each in placed
+        for k, operand in enumerate(each.step.operands)
+        if operand.buffer in loop.body.inputs
+    ]
+    order: dict[Index, int] = {}
+    for buffer, indices in sorted([*results, *operands], key=lambda x: -len(set(x[1]) - {None})):
+        for axis in _layout(buffer, len(indices)):
+            index = indices[axis]
+            if index is not None:
+                order.setdefault(index, len(order))
+    for each in placed:
+        for index in each.space:
+            order.setdefault(index, len(order))
+    return order
+
+
+def _layout(buffer: Buffer, rank: int) -> Sequence[int]:
+    return buffer.layout if len(buffer.layout) == rank else range(rank)

@@ -1,0 +1,159 @@
+"""Calls of Triton kernels from a function over torch tensors: memory for results, the launch, second reductions."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..ir import Size
+from ..ir.kernels import BlockLoop
+from ..ir.program import KernelCall
+from ..ir.types import TensorType
+from .c_steps import NotInC
+from .names import comment
+from .torch_kernels import torch_lines
+from .torch_operations import reduced
+from .torch_source import TorchSource, torch_permuted
+from .triton_loops import TritonKernel
+from .triton_tiles import Dimension, Tiling
+
+_INDENT = "    "
+_LINE = 100
+
+
+def loop_lines(
+    loop: BlockLoop, call: KernelCall, source: TorchSource, sizes: Mapping[str, int], tiling: Tiling
+) -> list[str]:
+    """A loop as one kernel; as statements of torch, under the reason, where it has no kernel."""
+    outside = dict(zip(loop.body.inputs, (source.buffers[x] for x in call.inputs), strict=True))
+    outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
+    name = source.temporary("block_kernel")
+    try:
+        kernel = TritonKernel(loop, name, outside, source, sizes, tiling)
+        lines = kernel.function()
+    except NotInC as reason:
+        return [
+            comment(f"torch's own operations, since Triton has none here for {reason}"),
+            *_in_torch(loop, call, source),
+        ]
+    source.kernels.append(lines)
+    source.kernel_helpers |= kernel.helpers
+    return _Launch(kernel, call, source).lines()
+
+
+class _Launch:
+    """One launch of a kernel."""
+
+    def __init__(self, kernel: TritonKernel, call: KernelCall, source: TorchSource) -> None:
+        self.kernel, self.source, self.loop = kernel, source, kernel.loop
+        self.operands = dict(zip(self.loop.body.inputs, (source.buffers[x] for x in call.inputs), strict=True))
+        self.results = dict(zip(self.loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
+
+    def lines(self) -> list[str]:
+        """Memory, the launch, and what combines the programs' parts."""
+        made, after, given = [], [], []
+        for buffer, operand in self.operands.items():
+            known = self.kernel.buffers[buffer]
+            given.append(self._laid_out(operand, known.layout) if known.type.shape else operand)
+        for buffer, target in self.results.items():
+            join, type = self.kernel.join[buffer], self.kernel.buffers[buffer].type
+            if isinstance(join, int):
+                made.append(f"{target} = {self._whole(buffer, join)}")
+                given.append(target)
+                continue
+            parts = self.source.temporary(f"{target}_parts")
+            shape = self.source.shape((1, *self.kernel.whole_shape(buffer)))[1:].split(",", 1)[1]
+            made.append(f"{parts} = {self.source.made('empty', f'({self._programs()},{shape}', type.dtype)}")
+            given.append(parts)
+            after.append(f"{target} = {self._combined(join, parts, type)}")
+        arguments = ", ".join([*given, *self._arguments(), f"num_warps={self.kernel.tile.warps}"])
+        launch = [f"{self.kernel.name}[({self._grid()},)]({arguments})"]
+        if len(launch[0]) > _LINE:
+            wrapped = textwrap.wrap(arguments, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
+            launch = [f"{self.kernel.name}[({self._grid()},)](", *wrapped, ")"]
+        counts = [x.count for x in self.kernel.tile.dimensions if x.is_counted]  # of none there are no programs
+        if counts:
+            some = " and ".join(self.source.factor(x) for x in counts)
+            return [*made, f"if {some}:", *(_INDENT + text for text in launch), *after]
+        return [*made, *launch, *after]
+
+    @staticmethod
+    def _laid_out(operand: str, layout: Sequence[int]) -> str:
+        """The operand without gaps, its axes in the planned order: itself where it lies so."""
+        return f"{torch_permuted(operand, layout)}.contiguous()"
+
+    def _whole(self, buffer: str, join: int) -> str:
+        """Memory for a result, its axes in the planned order."""
+        known = self.kernel.buffers[buffer]
+        sizes = list(known.type.shape)
+        sizes[join] = self.loop.size
+        stored = self.source.shape(sizes[axis] for axis in known.layout)
+        made = self.source.made("empty", stored, known.type.dtype)
+        return torch_permuted(made, [known.layout.index(axis) for axis in range(len(sizes))])
+
+    def _combined(self, join: str, parts: str, type: TensorType) -> str:
+        """The programs' parts in one, which torch adds in the same order every time."""
+        return reduced(join, parts, [0], type.dtype, self.source)
+
+    # --- how many programs ---------------------------------------------------------------------
+
+    def _programs(self) -> str:
+        """How many programs take parts of the combined index."""
+        combined = self.kernel.tile.part("combined")
+        assert combined is not None
+        return self._blocks(combined, combined.planned * self.kernel.tile.iterations)
+
+    def _grid(self) -> str:
+        parallel = self.kernel.tile.part("parallel")
+        counts = [self._blocks(parallel, parallel.planned)] if parallel else []
+        counts += [self._programs()] if self.kernel.tile.part("combined") else []
+        if all(each.isdecimal() for each in counts):
+            total = 1
+            for each in counts:
+                total *= int(each)
+            return str(total)
+        return " * ".join(counts)
+
+    def _blocks(self, each: Dimension, block: int) -> str:
+        if isinstance(each.count, int):
+            return str(-(-each.count // block))
+        return f"triton.cdiv({self.source.size(each.count)}, {block})"
+
+    def _arguments(self) -> list[str]:
+        """The kernel's numbers, in the order of its parameters."""
+        dimensions = self.kernel.tile.dimensions
+        given = [self.source.size(x.count) for x in dimensions if x.is_counted]
+        for name, symbol in self.kernel.used.items():
+            self.source.used_dims.add(symbol)
+            given.append(f"{name}={self.source.dims[symbol]}")
+        if self.kernel.is_wide is None:
+            operands = [x for x in (*self.operands.values(), *self.results.values()) if x.isidentifier()]
+            known = [x for x in operands if x not in self._parts()]
+            given.append(f"WIDE=max({', '.join(f'{x}.numel()' for x in known)}, 0) >= {2**30}")
+        return given + [f"{x.constant}={self._constant(x)}" for x in dimensions]
+
+    def _parts(self) -> set[str]:
+        return {target for buffer, target in self.results.items() if isinstance(self.kernel.join[buffer], str)}
+
+    def _constant(self, each: Dimension) -> str:
+        if each.block is not None or isinstance(each.count, int):
+            return str(each.planned)
+        return f"triton.next_power_of_2(max({self.source.size(each.count)}, 1))"
+
+
+def _in_torch(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:
+    """The loop's body on whole tensors."""
+    names = dict(zip(loop.body.inputs, (source.buffers[x] for x in call.inputs), strict=True))
+    names |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
+    for buffer in loop.body.buffers:
+        if buffer.name not in names:
+            names[buffer.name] = source.temporary(buffer.name)
+    whole: Size = loop.size
+    dims = {**source.dims, loop.symbol: source.factor(whole)}
+    inner = replace(source, program=loop.body, buffers=names, dims=dims)
+    lines = []
+    for each in loop.body.calls:
+        lines += [comment(each.text), *torch_lines(each, inner)]
+    source.uses_device |= inner.uses_device
+    return lines

@@ -1,0 +1,127 @@
+"""Program to a stand-alone module that needs torch and Triton and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from ..ir import Node
+from ..ir.kernels import BlockLoop
+from ..ir.operations import Constant
+from ..ir.program import KernelCall, Program
+from .copied_functions import copied, functions_in
+from .emitted import Emitted
+from .module_emitter import INDENT, ModuleEmitter
+from .names import Names
+from .torch_kernels import torch_lines
+from .torch_source import TorchSource, torch_dtype, torch_number
+from .triton_calls import loop_lines
+from .triton_tiles import Tiling
+
+_TORCH_HELPERS, _TRITON_HELPERS = "torch_helpers.py", "triton_helpers.py"
+_LISTED_ELEMENTS = 64
+_HEX_LINE = 96
+
+
+def emit_triton(
+    program: Program,
+    name: str | None = None,
+    description: str = "",
+    formulas: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
+    tiling: Tiling | None = None,
+) -> Emitted:
+    """The module that runs ``program`` with torch and Triton alone, on the device of its inputs.
+
+    It has one public function, as :func:`emit_numpy` says, over torch tensors.  Loops over blocks are one Triton
+    kernel each; matrix products are torch's, which are cuBLAS's on a GPU; so is all else.  Tiles are chosen for
+    ``sizes`` of the dims, and are right for all sizes.  Where a loop has no kernel, torch computes its steps one by
+    one and a comment says why: so it is for complex numbers, which Triton has not.
+
+    Nothing waits for the device but what must: torch's linear algebra, which reports singular matrices.
+    """
+    return _Emitter(program, name or program.name, description, formulas, sizes or {}, tiling or Tiling()).emit()
+
+
+class _Emitter(ModuleEmitter):
+    reserved: ClassVar[Sequence[str]] = (
+        "torch", "triton", "tl", "functools", "device", "_CONSTANTS",
+        *functions_in(_TORCH_HELPERS), *functions_in(_TRITON_HELPERS),
+    )  # fmt: skip
+    array: ClassVar[str] = "tensor"
+    source: TorchSource
+
+    def __init__(
+        self,
+        program: Program,
+        name: str,
+        description: str,
+        formulas: Sequence[str],
+        sizes: Mapping[str, int],
+        tiling: Tiling,
+    ) -> None:
+        self.sizes, self.tiling = sizes, tiling
+        super().__init__(program, name, description, formulas)
+
+    def make_source(self, names: Names, buffers: dict[str, str], dims: dict[str, str]) -> TorchSource:
+        """With the kernels that the function calls."""
+        return TorchSource(self.program, names, buffers, dims)
+
+    def preamble(self) -> list[str]:
+        """Imports, helpers, constants, kernels."""
+        constants = self.program.constants
+        if constants:
+            self.source.helpers.add("_constant")
+        lines = ["import functools", ""] if constants else []
+        lines += ["import torch"]
+        if self.source.kernels:
+            lines += ["import triton", "import triton.language as tl"]
+        lines.append("")
+        if constants:
+            lines += ["_CONSTANTS = {"]
+            for name, node in constants:
+                lines += [INDENT + text for text in _constant_lines(self.source.buffers[name], node)]
+            lines += ["}", ""]
+        parts = [*copied(_TORCH_HELPERS, self.source.helpers), *copied(_TRITON_HELPERS, self.source.kernel_helpers)]
+        for part in [*(x.split("\n") for x in parts), *self.source.kernels]:
+            lines += ["", *part, ""]
+        return lines
+
+    def first_lines(self) -> list[str]:
+        """The device, and the constants on it."""
+        constants = [self.source.buffers[name] for name, _ in self.program.constants]
+        if not constants and not self.source.uses_device:
+            return []
+        if self.program.inputs:
+            where = f"{self.source.buffers[self.program.inputs[0]]}.device"
+        else:
+            where = 'torch.device("cuda" if torch.cuda.is_available() else "cpu")'
+        lines = [f"device = {where}", *(f'{name} = _constant("{name}", device)' for name in constants)]
+        return [INDENT + text for text in lines]
+
+    def kernel_lines(self, call: KernelCall) -> list[str]:
+        """A kernel of ours for a loop, torch for all else."""
+        if isinstance(call.kernel, BlockLoop):
+            return loop_lines(call.kernel, call, self.source, self.sizes, self.tiling)
+        return torch_lines(call, self.source)
+
+    def result(self, name: str) -> str:
+        """The tensor."""
+        return self.source.buffers[name]
+
+
+def _constant_lines(name: str, node: Node) -> list[str]:
+    """An entry of the module's constants, exact to the last bit."""
+    assert isinstance(node.op, Constant)
+    array, dtype = node.op.array, torch_dtype(node.op.dtype)
+    shape = f"({', '.join(map(str, array.shape))}{',' if array.ndim == 1 else ''})"
+    if array.size <= _LISTED_ELEMENTS:
+        values = ", ".join(torch_number(value) for value in array.ravel().tolist())
+        return [f'"{name}": torch.tensor([{values}], dtype={dtype}).reshape({shape}),']
+    digits = node.op.data.hex()
+    rows = [digits[k : k + _HEX_LINE] for k in range(0, len(digits), _HEX_LINE)]
+    return [
+        f'"{name}": torch.frombuffer(bytearray.fromhex(  # {array.size} numbers, as their bytes',
+        *(f'{INDENT}"{row}"' for row in rows),
+        f"), dtype={dtype}).reshape({shape}),",
+    ]

@@ -1,0 +1,454 @@
+"""Loops over blocks as Triton kernels: one kernel computes all steps of a loop on tiles.
+
+A value of a step is a tile with one dimension for each of the kernel's, of size 1 where the step has no such index,
+so that tiles meet by broadcasting.  Reductions run along dimensions of the tile.  Results that are combined
+over blocks are written once for each program, and reduced by torch, always in one order.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..ir import Size
+from ..ir.dims import dim, product
+from ..ir.kernels import BlockLoop
+from ..ir.program import Buffer
+from ..ir.scalar import Argument
+from .c_steps import NotInC, steps_of
+from .names import Names, docstring_text
+from .numpy_source import Source
+from .triton_axes import Axes, Index, PlacedStep, axes_of
+from .triton_reductions import REDUCTIONS, expanded
+from .triton_scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
+from .triton_tiles import Dimension, Tile, Tiling, tile_of
+from .typed_scalars import TypedValue, within
+
+_INDENT = "    "
+_LINE = 110
+_WIDE = 2**30  # elements from which on positions take 64 bits; those of a tile's overhang count
+
+
+class TritonKernel:
+    """The kernel of one loop: its lines, and what it is called with."""
+
+    def __init__(
+        self,
+        loop: BlockLoop,
+        name: str,
+        operands: Mapping[str, str],
+        source: Source,
+        sizes: Mapping[str, int],
+        tiling: Tiling,
+    ) -> None:
+        self.loop, self.name = loop, name
+        self.buffers = loop.body.buffer_map()
+        self.join = dict(zip(loop.body.outputs, loop.join, strict=True))
+        steps, self.dtypes = expanded(steps_of(loop.body), {k: x.type.dtype for k, x in self.buffers.items()})
+        self.axes: Axes = axes_of(loop, steps, sizes)
+        self.join |= {each.step.buffer: each.step.reduction or "" for each in self.axes.split}
+        if missing := [each for each in loop.body.outputs if each not in {x.buffer for x in steps}]:
+            raise NotInC(f"a result {missing[0]} that is an operand")
+        item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
+        self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
+        self.place = {index: k for k, each in enumerate(self.tile.dimensions) for index in each.indices}
+        self.names = Names(["tl", "triton", "program", "p_program", "c_program", "iteration"])
+        self.helpers: set[str] = set()
+        dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
+        self.source = replace(source, dims=dims, used_dims=set())
+        self.parameters = {
+            buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_ptr")
+            for buffer in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
+        }
+        for each in self.tile.dimensions:
+            self.names.identifier(each.name)
+        self.hints = {buffer: operands.get(buffer, buffer) for buffer in loop.body.outputs}
+        self.is_wide = self._needs_wide()
+        self.lines: list[str] = []
+        self.depth = 1
+        self.values: dict[str, tuple[str, frozenset[int]]] = {}
+        self.loaded: dict[tuple[str, tuple[Index | None, ...]], str] = {}
+        self.accumulators: dict[str, tuple[str, frozenset[int]]] = {}
+
+    # --- the function --------------------------------------------------------------------------
+
+    def function(self) -> list[str]:
+        """The kernel's source."""
+        self._positions()
+        if self._chunk() is not None:
+            self._chunked_body()
+        else:
+            self._body()
+        body = [text for text in self.lines if text.strip()]
+        parameters = ", ".join([*self.parameters.values(), *self._counts(), *self._constants()])
+        head = f"def {self.name}({parameters}):"
+        if len(head) > _LINE:
+            wrapped = textwrap.wrap(parameters, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
+            return ["@triton.jit", f"def {self.name}(", *wrapped, "):", *self._described(), *body]
+        return ["@triton.jit", head, *self._described(), *body]
+
+    def _described(self) -> list[str]:
+        """A comment that says what a program has in its tile."""
+        words = {"parallel": "spread over the programs", "combined": "combined over the programs",
+                 "inner": "whole in the tile", "chunk": "in chunks"}  # fmt: skip
+        return [
+            f"{_INDENT}# {x.name}: {docstring_text(str(x.count))} positions, {words[x.part]}"
+            for x in self.tile.dimensions
+        ]
+
+    def _counts(self) -> list[str]:
+        return [f"{each.name}_count" for each in self.tile.dimensions if each.is_counted]
+
+    def _constants(self) -> list[str]:
+        sizes = [f"{name}: tl.constexpr" for name in self.used]
+        wide = ["WIDE: tl.constexpr"] if self.is_wide is None else []
+        return [*sizes, *wide, *(f"{each.constant}: tl.constexpr" for each in self.tile.dimensions)]
+
+    @property
+    def used(self) -> dict[str, str]:
+        """The dims whose sizes the kernel reads, by their names in it."""
+        return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims)}
+
+    def _needs_wide(self) -> bool | None:
+        """Whether positions take 64 bits; None where that is known at the call only."""
+        most = [product(self.whole_shape(each)) for each in self.parameters]
+        if all(isinstance(each, int) for each in most):
+            return any(isinstance(each, int) and each >= _WIDE for each in most)
+        return None
+
+    def _line(self, text: str) -> None:
+        self.lines.append(_INDENT * self.depth + text)
+
+    def _comment(self, text: str) -> None:
+        self._line(f"# {docstring_text(text)}")
+
+    # --- positions -----------------------------------------------------------------------------
+
+    def _positions(self) -> None:
+        """The tile's first position along each dimension, from the number of the program."""
+        outer = [x for x in self.tile.dimensions if x.part in ("parallel", "combined")]
+        self._line(f"program = {self._widened('tl.program_id(0)')}")
+        if len(outer) == 2:
+            blocks = f"tl.cdiv({self.count(outer[0])}, {outer[0].constant})"
+            self._line(f"{outer[0].name}_program = program % {blocks}")
+            self._line(f"{outer[1].name}_program = program // {blocks}")
+        for each in self.tile.dimensions:
+            if each.part == "parallel":
+                start = f"{each.name}_program" if len(outer) == 2 else "program"
+                self._define(each, f"{start} * {each.constant} + ")
+            elif each.part == "inner":
+                self._define(each, "")
+            elif each.part == "combined" and self.tile.iterations == 1:
+                self._define(each, f"{self._combined_program()} * {each.constant} + ")
+
+    def _combined_program(self) -> str:
+        return "c_program" if self.tile.part("parallel") else "program"
+
+    def _define(self, each: Dimension, start: str) -> None:
+        """The positions of a dimension, as a tile that is long in it alone."""
+        steps = f"tl.arange(0, {each.constant})"
+        view = [":" if x is each else "None" for x in self.tile.dimensions]
+        index = f"[{', '.join(view)}]" if len(view) > 1 else ""
+        code = f"{start}{self._widened(steps)}"
+        self._line(f"{each.name} = {within(code) if index else code}{index}")
+        if self._is_partial(each):
+            self._line(f"{each.name}_mask = {each.name} < {self.count(each)}")
+
+    def _widened(self, code: str) -> str:
+        if self.is_wide is None:
+            return f"{code}.to(tl.int64 if WIDE else tl.int32)"
+        return f"{code}.to(tl.int64)" if self.is_wide else code
+
+    def _is_partial(self, each: Dimension) -> bool:
+        """Whether the last tile may overhang."""
+        if not isinstance(each.count, int) or each.count % each.planned:
+            return True
+        return each.part == "combined" and each.count % (each.planned * self.tile.iterations) != 0
+
+    def count(self, each: Dimension) -> str:
+        """The number of positions along a dimension."""
+        return f"{each.name}_count" if each.is_counted else self.size(each.count)
+
+    def size(self, size: Size) -> str:
+        """A size as source; the dims in it become parameters."""
+        return self.source.factor(size) if size != 0 else "0"
+
+    def mask(self, dims: frozenset[int]) -> str:
+        """Where a tile with these dimensions has elements; empty where that is everywhere."""
+        each = [self.tile.dimensions[k] for k in sorted(dims)]
+        return " & ".join(f"{x.name}_mask" for x in each if self._is_partial(x))
+
+    # --- places in memory ----------------------------------------------------------------------
+
+    def whole_shape(self, buffer: str) -> list[Size]:
+        """The shape of a tensor of which the body sees blocks."""
+        block = dim(self.loop.symbol)
+        return [self.loop.size if size == block else size for size in self.buffers[buffer].type.shape]
+
+    def address(self, buffer: str, indices: Sequence[Index | None]) -> str:
+        """The elements of a tensor that is whole in memory, without gaps, in the planned order of its axes."""
+        shape, layout = self.whole_shape(buffer), self._layout(self.buffers[buffer])
+        strides: dict[Index, Size] = {}
+        stride: Size = 1
+        for axis in reversed(layout):
+            index = indices[axis]
+            if index is not None:
+                strides[index] = stride
+            stride = stride * shape[axis]
+        ordered = [index for axis in layout if (index := indices[axis]) is not None]
+        return self._address(self.parameters[buffer], ordered, strides)
+
+    @staticmethod
+    def _layout(buffer: Buffer) -> Sequence[int]:
+        return buffer.layout if len(buffer.layout) == len(buffer.type.shape) else range(len(buffer.type.shape))
+
+    def _address(self, pointer: str, ordered: Sequence[Index], strides: Mapping[Index, Size]) -> str:
+        terms = []
+        while ordered:
+            dimension = self.tile.dimensions[self.place[ordered[0]]]
+            start = dimension.indices.index(ordered[0])
+            length = 1
+            while length < len(ordered) and dimension.indices[start : start + length + 1] == tuple(
+                ordered[: length + 1]
+            ):
+                length += 1
+            position = self._position(dimension, start, start + length)
+            stride = strides[ordered[length - 1]]
+            terms.append(position if stride == 1 else f"{within(position)} * {self.size(stride)}")
+            ordered = ordered[length:]
+        return " + ".join([pointer, *terms])
+
+    def _position(self, dimension: Dimension, start: int, stop: int) -> str:
+        """The flattened position of neighbouring indices ``start`` to ``stop`` of a dimension."""
+        sizes = [self.axes.sizes[x] for x in dimension.indices]
+        text = dimension.name
+        if stop < len(sizes):
+            text = f"{text} // {self.size(product(sizes[stop:]))}"
+        if start > 0:
+            text = f"{within(text)} % {self.size(product(sizes[start:stop]))}"
+        return text
+
+    # --- one step ------------------------------------------------------------------------------
+
+    def dims(self, indices: Sequence[Index | None]) -> frozenset[int]:
+        """The dimensions of the tile that these indices are on."""
+        return frozenset(self.place[x] for x in indices if x is not None)
+
+    def _load(self, buffer: str, indices: tuple[Index | None, ...]) -> str:
+        known = self.loaded.get((buffer, indices))
+        if known is None:
+            known = self.names.identifier(self.parameters[buffer].removesuffix("_ptr"))
+            mask = self.mask(self.dims(indices))
+            given = f", mask={mask}, other=0" if mask else ""
+            self._line(f"{known} = tl.load({self.address(buffer, indices)}{given})")
+            if self.dtypes[buffer] in HALVES:
+                self._line(f"{known} = {known}.to(tl.float32)")
+            self.loaded[buffer, indices] = known
+        return known
+
+    def _computed(self, placed: PlacedStep) -> tuple[str, frozenset[int]]:
+        """A step's values before its reduction, and the dimensions that they have."""
+        step, operands, dims = placed.step, [], frozenset[int]()
+        for k, operand in enumerate(step.operands):
+            kind = self.dtypes[operand.buffer]
+            if operand.buffer in self.values:
+                code, its = self.values[operand.buffer]
+            else:
+                code, its = self._load(operand.buffer, placed.operand(k)), self.dims(placed.operand(k))
+            operands.append(TypedValue(code, kind))
+            dims |= its
+        statements: list[str] = []
+        dtype = self.dtypes[step.buffer]
+        printer = TritonPrinter(statements, self.names.identifier, self.helpers)
+        code = printer.print(step.expression, operands, dtype)
+        if isinstance(step.expression, Argument) and dtype in HALVES and operands[0].dtype is not dtype:
+            code = f"{within(code)}.to({TRITON_DTYPES[dtype]}).to(tl.float32)"
+        for text in statements:
+            self._line(text)
+        return code, dims
+
+    def _hint(self, buffer: str) -> str:
+        return self.hints.get(buffer, f"v{buffer.removeprefix('t')}")
+
+    def _named(self, buffer: str, code: str) -> str:
+        if code.isidentifier():
+            return code
+        name = self.names.identifier(self._hint(buffer))
+        self._line(f"{name} = {code}")
+        return name
+
+    def _step(self, placed: PlacedStep) -> None:
+        """Compute a step; a reduction that a loop runs over goes into its accumulator."""
+        step = placed.step
+        self._comment(step.text)
+        code, dims = self._computed(placed)
+        if step.reduction is not None:
+            gone = self.dims(tuple(placed.reduced))
+            rule = REDUCTIONS.get(step.reduction)
+            if rule is None:
+                raise NotInC(f"reduction {step.reduction}")
+            dtype = self.dtypes[step.buffer]
+            value = rule.ready(self._named(step.buffer, code), self.mask(gone), dtype)
+            value = self._spread(value, dims, gone)
+            dims |= gone
+            if step.buffer in self.accumulators:
+                name, _ = self.accumulators[step.buffer]
+                self._line(f"{name} = {rule.joined(name, value, dtype, self.helpers)}")
+                return
+            code = rule.reduced(value, sorted(gone), dtype, self.helpers)
+            dims -= gone
+        self.values[step.buffer] = self._named(step.buffer, code), dims
+        self._write(placed)
+
+    def _spread(self, value: str, dims: frozenset[int], gone: frozenset[int]) -> str:
+        """The value repeated along dimensions that are reduced and that it has not."""
+        missing = [k for k in gone - dims if not self._is_partial(self.tile.dimensions[k])]
+        if not missing:
+            return value
+        return f"tl.broadcast_to({value}, [{', '.join(self._extents(dims | gone))}])"
+
+    def _extents(self, dims: frozenset[int]) -> list[str]:
+        return [x.constant if k in dims else "1" for k, x in enumerate(self.tile.dimensions)]
+
+    def _write(self, placed: PlacedStep) -> None:
+        """Write a result: to its place, or to the program's part of what is combined."""
+        buffer = placed.step.buffer
+        if buffer not in self.join:
+            return
+        dims = self.dims(placed.result)
+        if isinstance(self.join[buffer], int):
+            address = self.address(buffer, placed.result)
+        else:
+            address = self._part_address(placed)
+        value = self.values[buffer][0]
+        mask = self.mask(dims)
+        self._line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
+
+    def _part_address(self, placed: PlacedStep) -> str:
+        """The program's part: one result after another, each with its axes in order."""
+        strides: dict[Index, Size] = {}
+        stride: Size = 1
+        for index in reversed([x for x in placed.result if x is not None]):
+            strides[index] = stride
+            stride = stride * self.axes.sizes[index]
+        first = f"{self._combined_program()} * {self.size(stride)}" if stride != 1 else self._combined_program()
+        ordered = [x for x in placed.result if x is not None]
+        address = self._address(f"{self.parameters[placed.step.buffer]} + {first}", ordered, strides)
+        if not ordered:
+            address += f" + tl.zeros([{', '.join('1' for _ in self.tile.dimensions)}], tl.int32)"
+        return address
+
+    # --- a tile with all of the inner indices --------------------------------------------------
+
+    def _body(self) -> None:
+        combined = self.tile.part("combined")
+        if combined is None or self.tile.iterations == 1:
+            for placed in self.axes.steps:
+                self._step(placed)
+            return
+        gathered = [x for x in self.axes.steps if isinstance(self.join.get(x.step.buffer), str)]
+        for placed in gathered:
+            self._accumulate(placed)
+        self._line(f"for iteration in range({self.tile.iterations}):")
+        self.depth += 1
+        start = f"({self._combined_program()} * {self.tile.iterations} + iteration) * {combined.constant} + "
+        self._define(combined, start)
+        for placed in self.axes.steps:
+            self._step(placed)
+        self.depth -= 1
+        for placed in gathered:
+            self._finish(placed)
+
+    def _accumulate(self, placed: PlacedStep) -> None:
+        """An accumulator with as many elements as what it takes in."""
+        step, dtype = placed.step, self.dtypes[placed.step.buffer]
+        rule = REDUCTIONS.get(step.reduction or "")
+        if rule is None:
+            raise NotInC(f"reduction {step.reduction}")
+        dims = self._dims_before(placed)
+        name = self.names.identifier(f"{self._hint(step.buffer)}_{step.reduction}")
+        self.accumulators[step.buffer] = name, dims
+        extents = ", ".join(self._extents(dims))
+        self._line(f"{name} = tl.full([{extents}], {rule.neutral(dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})")
+
+    def _dims_before(self, placed: PlacedStep) -> frozenset[int]:
+        """The dimensions of a step's space that its values have before they are reduced."""
+        return self.dims(tuple(placed.space))
+
+    def _finish(self, placed: PlacedStep) -> None:
+        step, dtype = placed.step, self.dtypes[placed.step.buffer]
+        name, dims = self.accumulators.pop(step.buffer)
+        gone = self.dims(tuple(placed.reduced))
+        code = REDUCTIONS[step.reduction or ""].reduced(name, sorted(gone), dtype, self.helpers)
+        self.values[step.buffer] = self._named(step.buffer, code), dims - gone
+        self._write(placed)
+
+    # --- an inner index in chunks --------------------------------------------------------------
+
+    def _chunk(self) -> Dimension | None:
+        return self.tile.part("chunk")
+
+    def _chunked_body(self) -> None:
+        """Stage after stage: a loop over chunks for what can be reduced, then what follows from it.
+
+        Values along the chunked index are computed anew in each loop; what they are computed from is read again.
+        """
+        chunk = self._chunk()
+        assert chunk is not None
+        (index,) = chunk.indices
+        stages = _stages(self.axes.steps, index)
+        for stage in range(max(stages.values(), default=0) + 1):
+            for placed in self.axes.steps:
+                if stages[placed.step.buffer] == stage and index not in placed.space:
+                    self._step(placed)
+            self._chunk_loop(chunk, index, stage, stages)
+
+    def _chunk_loop(self, chunk: Dimension, index: Index, stage: int, stages: Mapping[str, int]) -> None:
+        inside = [x for x in self.axes.steps if index in x.space and stages[x.step.buffer] <= stage]
+        goals = [
+            x for x in inside if stages[x.step.buffer] == stage and (index in x.reduced or x.step.buffer in self.join)
+        ]
+        ended = [x for x in goals if index in x.reduced]
+        wanted = _needed(goals, [x for x in inside if index not in x.reduced or x in ended])
+        if not wanted:
+            return
+        for placed in ended:
+            self._accumulate(placed)
+        outside, loaded, join = dict(self.values), dict(self.loaded), dict(self.join)
+        written = {x.step.buffer for x in goals}
+        self.join = {name: how for name, how in join.items() if name in written}
+        start = self.names.identifier("start")
+        self._line(f"for {start} in range(0, {self.count(chunk)}, {chunk.constant}):")
+        self.depth += 1
+        self._define(chunk, f"{start} + ")
+        for placed in inside:
+            if placed.step.buffer in wanted:
+                self._step(placed)
+        self.depth -= 1
+        self.values, self.loaded, self.join = outside, loaded, join
+        for placed in ended:
+            self._finish(placed)
+
+
+def _stages(steps: Sequence[PlacedStep], index: Index) -> dict[str, int]:
+    """For each step, how many reductions over the index must be done before it."""
+    found: dict[str, int] = {}
+    reducing = {x.step.buffer for x in steps if index in x.reduced}
+    for placed in steps:
+        before = [found[x.buffer] + (x.buffer in reducing) for x in placed.step.operands if x.buffer in found]
+        found[placed.step.buffer] = max(before, default=0)
+    return found
+
+
+def _needed(goals: Sequence[PlacedStep], inside: Sequence[PlacedStep]) -> set[str]:
+    """The steps of a loop that these need, themselves among them."""
+    by_name = {x.step.buffer: x for x in inside}
+    wanted: set[str] = set()
+    stack = [x.step.buffer for x in goals]
+    while stack:
+        name = stack.pop()
+        if name not in wanted:
+            wanted.add(name)
+            stack += [x.buffer for x in by_name[name].step.operands if x.buffer in by_name]
+    return wanted

@@ -1,0 +1,120 @@
+"""How large the tiles of a kernel are, and how many programs work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..ir import Size
+from ..ir.dims import evaluate, product
+from .c_steps import NotInC
+from .triton_axes import Axes, Index
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """What tiles are to be like.
+
+    ``preferred`` is how many bytes of one value a tile has where it may choose, and ``most`` the most that it may
+    have in registers; an inner index that would need more runs in a loop over chunks.  ``programs`` is the most that
+    share a reduction; each takes several tiles where there are more.
+    """
+
+    preferred: int = 8192
+    most: int = 32768
+    programs: int = 1024
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A dimension of the tile: ``part`` of the indices, which are flattened, ``count`` positions in all.
+
+    ``block`` is how many of them the tile has; None for all, rounded up to a power of two.  ``planned`` is what
+    it is for the sizes at hand.
+    """
+
+    name: str
+    part: str
+    indices: tuple[Index, ...]
+    count: Size
+    block: int | None
+    planned: int
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the kernel is told how many positions there are: those of a tile are constants to it."""
+        return self.part in ("parallel", "combined") and not isinstance(self.count, int)
+
+    @property
+    def constant(self) -> str:
+        """The name of the kernel's parameter that says how many positions the tile has."""
+        return f"BLOCK_{self.name.upper()}"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The dimensions of a tile; ``iterations`` are the tiles of one program along the combined index."""
+
+    dimensions: tuple[Dimension, ...]
+    iterations: int
+    warps: int
+
+    def part(self, part: str) -> Dimension | None:
+        """The dimension of this part, where the tile has one: of the inner ones, the first."""
+        return next((each for each in self.dimensions if each.part == part), None)
+
+
+def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tiling) -> Tile:
+    """The tile for these sizes, which is right for all; raises ``NotInC`` where none is small enough."""
+    extent = {index: evaluate(size, sizes) for index, size in axes.sizes.items()}
+    chunk = _chunked(axes, extent, tiling.most // item_bytes)
+    inner = _power(1)
+    for index in axes.inner:
+        if index != chunk:
+            inner *= _power(extent[index])
+    dimensions = []
+    left = max(tiling.preferred // item_bytes // inner, 1)
+    if inner * (1 if chunk is None else 2) > tiling.most // item_bytes:
+        raise NotInC(f"a tile of {inner} elements")
+    chunk_block = min(_power(extent[chunk]), left) if chunk is not None else 1
+    left = max(left // chunk_block, 1)
+    for name, part, indices in (("p", "parallel", axes.parallel), ("c", "combined", axes.combined)):
+        if indices:
+            count = product(axes.sizes[x] for x in indices)
+            most = min(left, 128) if part == "parallel" and axes.combined else left
+            block = min(_power(evaluate(count, sizes)), most)
+            left = max(left // block, 1)
+            dimensions.append(Dimension(name, part, indices, count, block, block))
+    for number, index in enumerate(axes.inner):
+        part = "chunk" if index == chunk else "inner"
+        planned = chunk_block if index == chunk else _power(extent[index])
+        block_or_all = chunk_block if index == chunk else None
+        dimensions.append(Dimension(f"i{number}", part, (index,), axes.sizes[index], block_or_all, planned))
+    iterations = 1 if chunk is not None else _iterations(axes, dimensions, sizes, tiling)
+    total = 1
+    for each in dimensions:
+        total *= each.planned
+    warps = max(1, min(4, total // 32), min(16, total * item_bytes // 2048))
+    return Tile(tuple(dimensions), iterations, warps)
+
+
+def _chunked(axes: Axes, extent: Mapping[Index, int], most: int) -> Index | None:
+    """The inner index to run over in chunks, the longest, where all of them are too much for a tile."""
+    total = 1
+    for index in axes.inner:
+        total *= _power(extent[index])
+    return max(axes.inner, key=extent.__getitem__) if total > most else None
+
+
+def _iterations(axes: Axes, dimensions: list[Dimension], sizes: Mapping[str, int], tiling: Tiling) -> int:
+    """Tiles of one program, so that few enough share a reduction."""
+    blocks = {each.part: -(-evaluate(each.count, sizes) // each.planned) for each in dimensions}
+    if "combined" not in blocks:
+        return 1
+    most = max(tiling.programs // blocks.get("parallel", 1), 1)
+    return -(-blocks["combined"] // most)
+
+
+def _power(count: int) -> int:
+    """The next power of two."""
+    return 1 << max(count - 1, 0).bit_length()

@@ -1,0 +1,96 @@
+"""Running Triton kernels in Triton's interpreter, in a process that may compile others for a GPU.
+
+Triton decides when it is imported whether kernels are interpreted (``TRITON_INTERPRET=1``).  Within
+:func:`interpreter` it is as if that had been set: its library's own functions, such as ``tl.sum``, are interpreted
+too; afterwards everything is as before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+_lock = threading.RLock()
+_active: list[bool] = []
+
+
+@contextmanager
+def interpreter() -> Iterator[None]:
+    """Kernels that are defined or launched within are interpreted; one thread at a time."""
+    with _lock:
+        if _active:
+            yield
+            return
+        _active.append(True)
+        try:
+            with _interpreting(), np.errstate(all="ignore"):
+                yield
+        finally:
+            _active.clear()
+
+
+@contextmanager
+def _interpreting() -> Iterator[None]:
+    import triton
+    import triton.language as tl
+    from triton.runtime import interpreter as theirs
+
+    modules = (tl, tl.core, tl.math, tl.standard)
+    places: tuple[Any, ...] = (*modules, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base, theirs.ReduceOps)
+    before = [(place, dict(vars(place))) for place in places]
+    with triton.knobs.runtime.scope():
+        triton.knobs.runtime.interpret = True
+        _interpret_library(modules, theirs)
+        theirs.ReduceOps.generic_reduce = _reduced_in_halves
+        try:
+            yield
+        finally:
+            for place, names in before:
+                _restore(place, names)
+
+
+def _interpret_library(modules: tuple[Any, ...], theirs: Any) -> None:
+    """Triton's library functions as ones that the interpreter can call."""
+    from triton.runtime.jit import JITFunction
+
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, JITFunction):
+                setattr(module, name, _interpreted(value, theirs))
+
+
+_known: dict[Any, Any] = {}
+
+
+def _interpreted(function: Any, theirs: Any) -> Any:
+    if function not in _known:
+        _known[function] = theirs.InterpretedFunction(function.fn)
+    return _known[function]
+
+
+def _restore(place: Any, names: dict[str, Any]) -> None:
+    """What was replaced; names that are new stay, since interpreted functions read them."""
+    now = vars(place)
+    for name, value in names.items():
+        if now.get(name) is not value:
+            setattr(place, name, value)
+
+
+def _reduced_in_halves(self: Any, operands: Any) -> Any:
+    """A reduction of one tensor by any function: one half with the other, until one is left, as a GPU does it.
+
+    The interpreter's own goes element by element, which takes it seconds for a tile.
+    """
+    (operand,) = operands
+    values = operand.handle.data
+    while values.shape[self.axis] > 1:
+        first, second = np.split(values, 2, self.axis)
+        joined = self.combine_fn.fn(self.to_tensor(first, operand.dtype), self.to_tensor(second, operand.dtype))
+        values = joined.handle.data
+    if not self.keep_dims:
+        values = np.squeeze(values, self.axis)
+    return [self.to_tensor(values, operand.dtype)]

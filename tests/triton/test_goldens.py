@@ -1,0 +1,37 @@
+"""Goldens of whole modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import Golden
+
+import otus
+
+
+def softmax_gradient() -> Any:
+    x, u = otus.tensor("x", (512, 1000), dtype="float32"), otus.tensor("u", (512, 1000), dtype="float32")
+    return otus.compile({"gx": otus.vjp(otus.softmax(x, axis=-1), [x], [u])[0]}, backend="triton", interpret=True)
+
+
+def layer_norm_gradient() -> Any:
+    x, u = otus.tensor("x", (4096, 768), dtype="float32"), otus.tensor("u", (4096, 768), dtype="float32")
+    w, b = otus.tensor("w", (768,), dtype="float32"), otus.tensor("b", (768,), dtype="float32")
+    y = (x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5) * w + b
+    gx, gw, gb = otus.vjp(y, [x, w, b], [u])
+    return otus.compile({"gx": gx, "gw": gw, "gb": gb}, backend="triton", interpret=True)
+
+
+def gelu_layer() -> Any:
+    """A matrix product, and what follows it in a kernel."""
+    x, w, b = otus.tensor("x", (64, 256)), otus.tensor("w", (256, 128)), otus.tensor("b", (128,))
+    return otus.compile({"y": otus.gelu(x @ w + b)}, backend="triton", interpret=True)
+
+
+CASES = {each.__name__: each for each in (softmax_gradient, layer_norm_gradient, gelu_layer)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_goldens(name: str, golden: Golden) -> None:
+    golden(f"{name}.py.txt", CASES[name]().source)
