@@ -14,7 +14,7 @@ def _shift(x, dims):
     return torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
 
 
-_CONSTANTS = {}
+_CONSTANTS: dict[str, torch.Tensor] = {}  # written out by the emitter
 
 
 @functools.cache

@@ -10,12 +10,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir import Size
-from ..ir.kernels import Contraction, Copy, DiagonalEmbedding, Direct, Factorisation, Kernel, Rearrangement
+from ..ir.kernels import (
+    Contraction,
+    Copy,
+    DiagonalEmbedding,
+    DiagonalUpdate,
+    Direct,
+    Factorisation,
+    Kernel,
+    Rearrangement,
+)
 from ..ir.operations import QR, SVD, HermitianEigen
 from ..ir.program import KernelCall
+from .numpy_operations import signed_coefficient
 from .numpy_source import new_axes, size_of
 from .torch_operations import TORCH_RULES, sum_of
-from .torch_source import TorchSource, torch_aligned, torch_permuted
+from .torch_source import TorchSource, torch_aligned, torch_number, torch_permuted
 
 Labels = tuple[int, ...]
 
@@ -70,9 +80,23 @@ def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: TorchSource) -> 
     return [made, f"{view}.copy_({torch_aligned(source.operands(call)[0], kernel.labels, labels)})"]
 
 
+def _add_diagonal(kernel: DiagonalUpdate, call: KernelCall, source: TorchSource) -> list[str]:
+    target, dtype = source.target(call), source.target_type(call).dtype
+    base, *tensors = source.operands(call)
+    lines = [f"{target} = {base if kernel.in_place else f'{base}.clone()'}"]
+    for term in kernel.terms:
+        view, labels = _distinct(target, term.output)
+        value = "1" if term.labels is None else torch_aligned(tensors.pop(0), term.labels, labels)
+        negative, factor = signed_coefficient(term.coefficient, dtype)
+        scaled = value if factor == 1 else torch_number(factor) if value == "1" else f"{torch_number(factor)} * {value}"
+        lines.append(f"{view}.{'sub_' if negative else 'add_'}({scaled})")
+    return lines
+
+
 def _factorisation(kernel: Factorisation, call: KernelCall, source: TorchSource) -> list[str]:
     op, (name,) = kernel.operation, source.operands(call)
     chosen = dict(zip(kernel.results, (source.buffers[each] for each in call.outputs), strict=True))
+    results: tuple[str, ...]
     match op:
         case HermitianEigen(uplo=uplo):
             results, text = ("eigenvalues", "eigenvectors"), f'eigh({name}, UPLO="{uplo}")'
@@ -154,6 +178,7 @@ KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, TorchSource], list[s
     Contraction: _contract,
     Rearrangement: _rearrange,
     DiagonalEmbedding: _embed,
+    DiagonalUpdate: _add_diagonal,
     Direct: _direct,
     Factorisation: _factorisation,
     Copy: _copy,

@@ -68,13 +68,21 @@ class Axes:
     parallel: tuple[Index, ...]
     combined: tuple[Index, ...]
     inner: tuple[Index, ...]
-    split: tuple[PlacedStep, ...] = ()
+    parts: Mapping[str, str]
+
+    @property
+    def parts_are_sums(self) -> bool:
+        """Whether every part is one reduction, so that a program can gather that of several tiles.
+
+        The logarithm of a sum of exponentials is several steps, one of which reads a maximum over its tile.
+        """
+        return all(x.step.reduction is not None for x in self.steps if x.step.buffer in self.parts)
 
 
 def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) -> Axes:
     """The indices of a loop, for these sizes; raises ``NotInC`` where a step has one index twice.
 
-    ``split`` of the result are the results that the loop does not combine over blocks, and a kernel does.
+    ``parts`` of it are the results of which each program gives a part, with the reductions that combine them.
     """
     ties = _Ties(loop, steps)
     placed = ties.placed()
@@ -92,41 +100,46 @@ def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) ->
         and all(index in each.kept for each in results)
     ]
     order = _memory_order(loop, placed)
-    combined = [row] if row is not None and row not in parallel else []
-    split: list[PlacedStep] = []
-    if not combined:
-        first = _to_split(placed, set(join), parallel, order, {x: evaluate(y, sizes) for x, y in extent.items()})
-        if first is not None:
-            combined, split = [first], [each for each in results if first in each.reduced]
-    others = [x for x in extent if combined and x not in (*parallel, *combined)]
-    combined += [x for x in others if _goes_along(x, combined[0], placed)]
+    positions = {index: evaluate(size, sizes) for index, size in extent.items()}
+    first = _to_combine(placed, results, parallel, row, order, positions)
+    combined = [] if first is None else [first]
+    combined += [x for x in extent if x not in (*parallel, *combined) and combined and _goes_along(x, first, placed)]
     inner = [x for x in extent if x not in parallel and x not in combined]
     ordered = [tuple(sorted(part, key=order.__getitem__)) for part in (parallel, combined, inner)]
-    return Axes(tuple(placed), extent, ordered[0], ordered[1], ordered[2], tuple(split))
+    parts = {x.step.buffer: x.step.reduction or str(join[x.step.buffer]) for x in results if set(combined) - x.kept}
+    return Axes(tuple(placed), extent, ordered[0], ordered[1], ordered[2], parts)
 
 
-def _to_split(
+def _to_combine(
     placed: Sequence[PlacedStep],
-    results: set[str],
+    results: Sequence[PlacedStep],
     parallel: Sequence[Index],
+    row: Index | None,
     order: Mapping[Index, int],
-    extent: Mapping[Index, int],
+    positions: Mapping[Index, int],
 ) -> Index | None:
-    """An index that every step has, that only results are reduced over, and whose reductions are worth parts."""
+    """The index to combine results over, where there is to be one: of those that can be, the outermost in memory.
+
+    It can be one that every step has, and that only results are reduced over which no step reads.
+    """
     read = {operand.buffer for each in placed for operand in each.step.operands}
-    last = [x for x in placed if x.step.buffer in results - read and x.step.reduction != "shift"]
-    spread = math.prod(extent[index] for index in parallel)
+    last = [x for x in results if x.step.buffer not in read and x.step.reduction != "shift"]
+    found = [
+        index
+        for index in sorted(set(order) - set(parallel), key=order.__getitem__)
+        if positions[index] > 1
+        and all(index in x.space and (index not in x.reduced or x in last) for x in placed)
+        and (index == row or any(index in x.reduced for x in results))
+    ]
+    if row is not None and row not in parallel:
+        return min([row, *found], key=order.__getitem__)
+    spread = math.prod(positions[index] for index in parallel)
     across = max((order[x] for x in parallel), default=-1)
-    for index in sorted(set(extent) - set(parallel), key=lambda x: (-extent[x], x)):
-        fits = all(index in x.space and (index not in x.reduced or x in last) for x in placed)
-        fits = fits and all(index in x.reduced for x in placed if x.step.buffer in results)
-        is_long = extent[index] >= _LONG and spread < _FEW
-        if fits and extent[index] > 1 and (is_long or across > order[index]):
-            return index
-    return None
+    worthwhile = (x for x in found if across > order[x] or (positions[x] >= _LONG and spread < _FEW))
+    return next(worthwhile, None)
 
 
-def _goes_along(index: Index, row: Index, placed: Sequence[PlacedStep]) -> bool:
+def _goes_along(index: Index, row: Index | None, placed: Sequence[PlacedStep]) -> bool:
     """Whether every step has this index where it has the rows, and reduces both or neither."""
     return all((index in x.space) == (row in x.space) and (index in x.reduced) == (row in x.reduced) for x in placed)
 

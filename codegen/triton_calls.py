@@ -9,7 +9,6 @@ from dataclasses import replace
 from ..ir import Size
 from ..ir.kernels import BlockLoop
 from ..ir.program import KernelCall
-from ..ir.types import TensorType
 from .c_steps import NotInC
 from .names import comment
 from .torch_kernels import torch_lines
@@ -57,16 +56,16 @@ class _Launch:
             known = self.kernel.buffers[buffer]
             given.append(self._laid_out(operand, known.layout) if known.type.shape else operand)
         for buffer, target in self.results.items():
-            join, type = self.kernel.join[buffer], self.kernel.buffers[buffer].type
-            if isinstance(join, int):
-                made.append(f"{target} = {self._whole(buffer, join)}")
+            how, type = self.kernel.axes.parts.get(buffer), self.kernel.buffers[buffer].type
+            if how is None:
+                made.append(f"{target} = {self._whole(buffer)}")
                 given.append(target)
                 continue
             parts = self.source.temporary(f"{target}_parts")
             shape = self.source.shape((1, *self.kernel.whole_shape(buffer)))[1:].split(",", 1)[1]
             made.append(f"{parts} = {self.source.made('empty', f'({self._programs()},{shape}', type.dtype)}")
             given.append(parts)
-            after.append(f"{target} = {self._combined(join, parts, type)}")
+            after.append(f"{target} = {reduced(how, parts, [0], type.dtype, self.source)}")
         arguments = ", ".join([*given, *self._arguments(), f"num_warps={self.kernel.tile.warps}"])
         launch = [f"{self.kernel.name}[({self._grid()},)]({arguments})"]
         if len(launch[0]) > _LINE:
@@ -83,18 +82,13 @@ class _Launch:
         """The operand without gaps, its axes in the planned order: itself where it lies so."""
         return f"{torch_permuted(operand, layout)}.contiguous()"
 
-    def _whole(self, buffer: str, join: int) -> str:
+    def _whole(self, buffer: str) -> str:
         """Memory for a result, its axes in the planned order."""
         known = self.kernel.buffers[buffer]
-        sizes = list(known.type.shape)
-        sizes[join] = self.loop.size
+        sizes = self.kernel.whole_shape(buffer)
         stored = self.source.shape(sizes[axis] for axis in known.layout)
         made = self.source.made("empty", stored, known.type.dtype)
         return torch_permuted(made, [known.layout.index(axis) for axis in range(len(sizes))])
-
-    def _combined(self, join: str, parts: str, type: TensorType) -> str:
-        """The programs' parts in one, which torch adds in the same order every time."""
-        return reduced(join, parts, [0], type.dtype, self.source)
 
     # --- how many programs ---------------------------------------------------------------------
 
@@ -134,7 +128,7 @@ class _Launch:
         return given + [f"{x.constant}={self._constant(x)}" for x in dimensions]
 
     def _parts(self) -> set[str]:
-        return {target for buffer, target in self.results.items() if isinstance(self.kernel.join[buffer], str)}
+        return {target for buffer, target in self.results.items() if buffer in self.kernel.axes.parts}
 
     def _constant(self, each: Dimension) -> str:
         if each.block is not None or isinstance(each.count, int):

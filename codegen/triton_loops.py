@@ -44,10 +44,9 @@ class TritonKernel:
     ) -> None:
         self.loop, self.name = loop, name
         self.buffers = loop.body.buffer_map()
-        self.join = dict(zip(loop.body.outputs, loop.join, strict=True))
+        self.results = set(loop.body.outputs)
         steps, self.dtypes = expanded(steps_of(loop.body), {k: x.type.dtype for k, x in self.buffers.items()})
         self.axes: Axes = axes_of(loop, steps, sizes)
-        self.join |= {each.step.buffer: each.step.reduction or "" for each in self.axes.split}
         if missing := [each for each in loop.body.outputs if each not in {x.buffer for x in steps}]:
             raise NotInC(f"a result {missing[0]} that is an operand")
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
@@ -314,13 +313,11 @@ class TritonKernel:
     def _write(self, placed: PlacedStep) -> None:
         """Write a result: to its place, or to the program's part of what is combined."""
         buffer = placed.step.buffer
-        if buffer not in self.join:
+        if buffer not in self.results:
             return
         dims = self.dims(placed.result)
-        if isinstance(self.join[buffer], int):
-            address = self.address(buffer, placed.result)
-        else:
-            address = self._part_address(placed)
+        is_part = buffer in self.axes.parts
+        address = self._part_address(placed) if is_part else self.address(buffer, placed.result)
         value = self.values[buffer][0]
         mask = self.mask(dims)
         self._line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
@@ -347,7 +344,7 @@ class TritonKernel:
             for placed in self.axes.steps:
                 self._step(placed)
             return
-        gathered = [x for x in self.axes.steps if isinstance(self.join.get(x.step.buffer), str)]
+        gathered = [x for x in self.axes.steps if x.step.buffer in self.axes.parts]
         for placed in gathered:
             self._accumulate(placed)
         self._line(f"for iteration in range({self.tile.iterations}):")
@@ -407,7 +404,9 @@ class TritonKernel:
     def _chunk_loop(self, chunk: Dimension, index: Index, stage: int, stages: Mapping[str, int]) -> None:
         inside = [x for x in self.axes.steps if index in x.space and stages[x.step.buffer] <= stage]
         goals = [
-            x for x in inside if stages[x.step.buffer] == stage and (index in x.reduced or x.step.buffer in self.join)
+            x
+            for x in inside
+            if stages[x.step.buffer] == stage and (index in x.reduced or x.step.buffer in self.results)
         ]
         ended = [x for x in goals if index in x.reduced]
         wanted = _needed(goals, [x for x in inside if index not in x.reduced or x in ended])
@@ -415,9 +414,8 @@ class TritonKernel:
             return
         for placed in ended:
             self._accumulate(placed)
-        outside, loaded, join = dict(self.values), dict(self.loaded), dict(self.join)
-        written = {x.step.buffer for x in goals}
-        self.join = {name: how for name, how in join.items() if name in written}
+        outside, loaded, results = dict(self.values), dict(self.loaded), self.results
+        self.results = results & {x.step.buffer for x in goals}
         start = self.names.identifier("start")
         self._line(f"for {start} in range(0, {self.count(chunk)}, {chunk.constant}):")
         self.depth += 1
@@ -426,7 +424,7 @@ class TritonKernel:
             if placed.step.buffer in wanted:
                 self._step(placed)
         self.depth -= 1
-        self.values, self.loaded, self.join = outside, loaded, join
+        self.values, self.loaded, self.results = outside, loaded, results
         for placed in ended:
             self._finish(placed)
 

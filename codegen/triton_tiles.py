@@ -109,7 +109,7 @@ def _chunked(axes: Axes, extent: Mapping[Index, int], most: int) -> Index | None
 def _iterations(axes: Axes, dimensions: list[Dimension], sizes: Mapping[str, int], tiling: Tiling) -> int:
     """Tiles of one program, so that few enough share a reduction."""
     blocks = {each.part: -(-evaluate(each.count, sizes) // each.planned) for each in dimensions}
-    if "combined" not in blocks:
+    if "combined" not in blocks or not axes.parts_are_sums:
         return 1
     most = max(tiling.programs // blocks.get("parallel", 1), 1)
     return -(-blocks["combined"] // most)

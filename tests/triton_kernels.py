@@ -23,7 +23,7 @@ from otus.codegen.triton_tiles import Tiling
 from otus.ir import Graph, Node
 from otus.passes import default_pipeline, parse_pipeline
 from otus.passes.lower import lower
-from otus.runtime.executable import load_function
+from otus.runtime.executable import Executable
 from otus.runtime.reference import evaluate
 from otus.runtime.triton_interpreter import interpreter
 
@@ -46,7 +46,9 @@ def emitted(
 def interpreted(module: Emitted, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """The outputs of a module, whose parameters are called as the inputs are."""
     with interpreter():
-        result = load_function(module)(*(torch.from_numpy(np.array(values[name])) for name in module.parameters))
+        result = Executable.of(module.source, module.function).load()(
+            *(torch.from_numpy(np.array(values[name])) for name in module.parameters)
+        )
     return [each.numpy() for each in (result if isinstance(result, tuple) else (result,))]
 
 
@@ -96,7 +98,7 @@ class Compiled:
 
 def launches(module: Emitted, tensors: Sequence[Any]) -> list[Launch]:
     """The launches of a module, none of which is carried out."""
-    run = load_function(module)
+    run = Executable.of(module.source, module.function).load()
     found: list[Launch] = []
 
     class Recorder:

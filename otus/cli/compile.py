@@ -45,10 +45,9 @@ def compile(
 ) -> None:
     """Write a program as a stand-alone Python module.
 
-    The module needs NumPy, or torch and Triton, and nothing of Otus. It has one function, whose parameters are the
-    tensors
-    that the outputs read, in the order of their declaration. A file that Otus wrote is overwritten;
-    any other only with --force.
+    The module needs NumPy, or torch and Triton, and nothing of Otus. It has one function, whose
+    parameters are the tensors that the outputs read, in the order of their declaration. A file that Otus
+    wrote is overwritten; any other only with --force.
     """
     sizes = read_sizes(dim)
     if not name.isidentifier() or keyword.iskeyword(name):
