@@ -125,7 +125,7 @@ class _Planner:
         pairs = {self.table.pair(number) for number in made}
         yield self._direct(each)
         while len(each.terms) > 2:
-            options = []
+            options: list[tuple[int, int, Contraction]] = []
             for product in self._repeated_pairs(each, pairs):
                 rest = self._cover(each, {product.number})
                 options.append((self.table.cost([*others, self._direct(rest).number]), len(options), rest))
