@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .emitted import Emitted, Statement
-from .numpy_emitter import emit_numpy
-from .triton_emitter import emit_triton
+from .to_numpy.emitter import emit_numpy
+from .to_triton.emitter import emit_triton
 
 __all__ = ["Emitted", "Statement", "emit_numpy", "emit_triton"]

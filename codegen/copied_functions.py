@@ -1,4 +1,4 @@
-"""Functions that emitted modules take along, read as text from a file beside this one."""
+"""Functions that emitted modules take along, read as text from the files that they stand in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 @cache
 def functions_in(file: str) -> dict[str, str]:
-    """The source of each function of a file of this folder, with its decorators, in order."""
-    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+    """The source of each function of a file under this folder, with its decorators, in order."""
+    text = (Path(__file__).parent / file).read_text(encoding="utf-8")
     lines = text.split("\n")
     found = {}
     for node in ast.parse(text).body:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..ir.program import DimBinding, KernelCall, Program, releases
 from .emitted import Emitted, Statement
 from .names import Names, comment, docstring_text
-from .numpy_source import Source
+from .source import Source
 
 INDENT = "    "
 

@@ -19,7 +19,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from otus.codegen import Emitted, emit_triton
-from otus.codegen.triton_tiles import Tiling
+from otus.codegen.to_triton.tiles import Tiling
 from otus.ir import Graph, Node
 from otus.passes import default_pipeline, parse_pipeline
 from otus.passes.lower import lower

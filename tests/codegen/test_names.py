@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from programs import emitted, leaf, run_emitted
 
 from otus.codegen.names import Names, comment, docstring_text
-from otus.codegen.numpy_emitter import emit_numpy
+from otus.codegen.to_numpy.emitter import emit_numpy
 from otus.ir import Graph, build
 from otus.passes.lower import lower
 

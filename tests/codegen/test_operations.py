@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from programs import agree, emitted, leaf, run_emitted
 
-from otus.codegen.numpy_operations import OPERATION_RULES
+from otus.codegen.to_numpy.operations import OPERATION_RULES
 from otus.ir import OPERATIONS, Node, build, dim, make
 from otus.ir import operations as ops
 from otus.ir.dtypes import DType

@@ -11,8 +11,8 @@ import pytest
 from programs import agree, emitted, leaf
 
 import otus
-from otus.codegen.numpy_helpers import _erf, _erfc, _logsumexp, _sigmoid, _softplus
-from otus.codegen.numpy_scalars import SCALAR_RULES
+from otus.codegen.to_numpy.helpers import _erf, _erfc, _logsumexp, _sigmoid, _softplus
+from otus.codegen.to_numpy.scalars import SCALAR_RULES
 from otus.ir import DTypeError, build, make_type
 from otus.ir.dtypes import DType, to_numpy_dtype
 from otus.ir.scalar import SCALAR_FUNCTIONS, Call, argument, call, infer_dtype, literal, parse_scalar

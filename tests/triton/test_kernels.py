@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 
 from triton_kernels import TINY, agree, emitted, interpreted, launched_names
 
-from otus.codegen.triton_tiles import Tiling
+from otus.codegen.to_triton.tiles import Tiling
 from otus.ir import Node, build
 from otus.ir.dtypes import DType, to_numpy_dtype
 from otus.ir.scalar import parse_scalar

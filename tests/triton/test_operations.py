@@ -14,10 +14,10 @@ pytest.importorskip("triton")
 from triton_kernels import agree
 
 import otus
-from otus.codegen.numpy_kernels import KERNEL_RULES as NUMPY_KERNELS
-from otus.codegen.numpy_operations import OPERATION_RULES
-from otus.codegen.torch_kernels import KERNEL_RULES
-from otus.codegen.torch_operations import TORCH_RULES
+from otus.codegen.to_numpy.kernels import KERNEL_RULES as NUMPY_KERNELS
+from otus.codegen.to_numpy.operations import OPERATION_RULES
+from otus.codegen.to_torch.kernels import KERNEL_RULES
+from otus.codegen.to_torch.operations import TORCH_RULES
 from otus.ir import Node, build
 from otus.ir.dtypes import DType
 from otus.ir.kernels import BlockLoop

@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 
 from triton_kernels import agree, launched_names
 
-from otus.codegen.torch_scalars import TORCH_SCALAR_RULES
+from otus.codegen.to_torch.scalars import TORCH_SCALAR_RULES
 from otus.ir import DTypeError, UnsupportedError, build
 from otus.ir.dtypes import DType, to_numpy_dtype
 from otus.ir.scalar import SCALAR_FUNCTIONS, Call, argument, call, infer_dtype, literal, parse_scalar

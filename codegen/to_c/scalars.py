@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ir import DType, promote
-from ..ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
-from .c_steps import NotInC
+from ...ir import DType, promote
+from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
+from ..loop_steps import NotInC
 
 C_TYPES = {
     DType.float64: "double", DType.float32: "float", DType.bool: "_Bool", DType.int64: "int64_t",

@@ -11,19 +11,19 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..ir import Size
-from ..ir.dims import dim, product
-from ..ir.kernels import BlockLoop
-from ..ir.program import Buffer
-from ..ir.scalar import Argument
-from .c_steps import NotInC, steps_of
-from .names import Names, docstring_text
-from .numpy_source import Source
-from .triton_axes import Axes, Index, PlacedStep, axes_of
-from .triton_reductions import REDUCTIONS, expanded
-from .triton_scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
-from .triton_tiles import Dimension, Tile, Tiling, tile_of
-from .typed_scalars import TypedValue, within
+from ...ir import Size
+from ...ir.dims import dim, product
+from ...ir.kernels import BlockLoop
+from ...ir.program import Buffer
+from ...ir.scalar import Argument
+from ..loop_steps import NotInC, steps_of
+from ..names import Names, docstring_text
+from ..source import Source
+from ..typed_scalars import TypedValue, within
+from .axes import Axes, Index, PlacedStep, axes_of
+from .reductions import REDUCTIONS, expanded
+from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
+from .tiles import Dimension, Tile, Tiling, tile_of
 
 _INDENT = "    "
 _LINE = 110

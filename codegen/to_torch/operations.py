@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ir import DType, Size, UnsupportedError
-from ..ir import operations as ops
-from ..ir.operations import Operation
-from ..ir.program import KernelCall
-from ..ir.scalar import Argument
-from .numpy_operations import signed_coefficient
-from .torch_scalars import TorchPrinter
-from .torch_source import TorchSource, dims_argument, torch_aligned, torch_dtype, torch_number
-from .typed_scalars import TypedValue
+from ...ir import DType, Size, UnsupportedError
+from ...ir import operations as ops
+from ...ir.operations import Operation
+from ...ir.program import KernelCall
+from ...ir.scalar import Argument
+from ..to_numpy.operations import signed_coefficient
+from ..typed_scalars import TypedValue
+from .scalars import TorchPrinter
+from .source import TorchSource, dims_argument, torch_aligned, torch_dtype, torch_number
 
 Rule = Callable[[Any, KernelCall, TorchSource], "str | list[str]"]
 

@@ -10,8 +10,8 @@ from ..ir.dims import SizeFunction, Symbol, product
 from ..ir.program import KernelCall, Program
 from ..ir.scalar import Number
 from ..ir.types import TensorType
-from .c_loops import CFunction
 from .names import Names
+from .to_c.loops import CFunction
 
 
 @dataclass

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..ir import Node
-from ..ir.operations import Constant
-from ..ir.program import KernelCall, Program
-from .c_calls import library_lines
-from .c_loops import CFunction
-from .emitted import Emitted
-from .helpers import HELPER_NAMES, helper_imports, helper_sources
-from .module_emitter import ModuleEmitter
-from .names import Names
-from .numpy_kernels import kernel_lines
-from .numpy_source import Source, dtype_source, number_source
+from ...ir import Node
+from ...ir.operations import Constant
+from ...ir.program import KernelCall, Program
+from ..emitted import Emitted
+from ..module_emitter import ModuleEmitter
+from ..names import Names
+from ..source import Source, dtype_source, number_source
+from ..to_c.calls import library_lines
+from ..to_c.loops import CFunction
+from .copied_helpers import HELPER_NAMES, helper_imports, helper_sources
+from .kernels import kernel_lines
 
 _INDENT = "    "
 _LISTED_ELEMENTS = 64

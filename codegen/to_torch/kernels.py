@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ir import Size
-from ..ir.kernels import (
+from ...ir import Size
+from ...ir.kernels import (
     Contraction,
     Copy,
     DiagonalEmbedding,
@@ -20,12 +20,12 @@ from ..ir.kernels import (
     Kernel,
     Rearrangement,
 )
-from ..ir.operations import QR, SVD, HermitianEigen
-from ..ir.program import KernelCall
-from .numpy_operations import signed_coefficient
-from .numpy_source import new_axes, size_of
-from .torch_operations import TORCH_RULES, sum_of
-from .torch_source import TorchSource, torch_aligned, torch_number, torch_permuted
+from ...ir.operations import QR, SVD, HermitianEigen
+from ...ir.program import KernelCall
+from ..source import new_axes, size_of
+from ..to_numpy.operations import signed_coefficient
+from .operations import TORCH_RULES, sum_of
+from .source import TorchSource, torch_aligned, torch_number, torch_permuted
 
 Labels = tuple[int, ...]
 

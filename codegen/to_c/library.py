@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .c_loops import CFunction
-from .c_scalars import LIBRARY
+from .loops import CFunction
+from .scalars import LIBRARY
 
 _HEAD = """\
 #include <stdint.h>

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import DType, Size
-from ..ir import operations as ops
-from ..ir.dtypes import to_numpy_dtype
-from ..ir.operations import Operation
-from ..ir.program import KernelCall
-from ..ir.scalar import Number
-from .numpy_linear_algebra import least_squares, pseudo_inverse
-from .numpy_scalars import ScalarPrinter, silences_warnings
-from .numpy_source import Source, aligned, dtype_source, number_source
+from ...ir import DType, Size
+from ...ir import operations as ops
+from ...ir.dtypes import to_numpy_dtype
+from ...ir.operations import Operation
+from ...ir.program import KernelCall
+from ...ir.scalar import Number
+from ..source import Source, aligned, dtype_source, number_source
+from .linear_algebra import least_squares, pseudo_inverse
+from .scalars import ScalarPrinter, silences_warnings
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 

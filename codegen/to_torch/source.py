@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..ir import DType, UnsupportedError
-from ..ir.scalar import Number
-from .numpy_source import Source, new_axes
+from ...ir import DType, UnsupportedError
+from ...ir.scalar import Number
+from ..source import Source, new_axes
 
 # The dtypes that torch computes with; its wider unsigned integers can only be stored.
 TORCH_DTYPES = {

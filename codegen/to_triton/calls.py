@@ -6,16 +6,16 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..ir import Size
-from ..ir.kernels import BlockLoop
-from ..ir.program import KernelCall
-from .c_steps import NotInC
-from .names import comment
-from .torch_kernels import torch_lines
-from .torch_operations import reduced
-from .torch_source import TorchSource, torch_permuted
-from .triton_loops import TritonKernel
-from .triton_tiles import Dimension, Tiling
+from ...ir import Size
+from ...ir.kernels import BlockLoop
+from ...ir.program import KernelCall
+from ..loop_steps import NotInC
+from ..names import comment
+from ..to_torch.kernels import torch_lines
+from ..to_torch.operations import reduced
+from ..to_torch.source import TorchSource, torch_permuted
+from .loops import TritonKernel
+from .tiles import Dimension, Tiling
 
 _INDENT = "    "
 _LINE = 100

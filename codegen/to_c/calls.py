@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.kernels import BlockLoop
-from ..ir.program import KernelCall
-from .c_library import c_module
-from .c_loops import CFunction, c_function
-from .names import Names
-from .numpy_source import Source, dtype_source
+from ...ir.kernels import BlockLoop
+from ...ir.program import KernelCall
+from ..names import Names
+from ..source import Source, dtype_source
+from .library import c_module
+from .loops import CFunction, c_function
 
 
 def library_lines(functions: Sequence[CFunction], names: Names) -> list[str]:
@@ -32,7 +32,7 @@ def call_lines(
     assert source.functions is not None
     function = c_function(loop, source.temporary("block_in_c"))
     source.functions.append(function)
-    source.helpers.add("_compiled")
+    source.helpers |= {"_compiled", "_declared", "_in_order"}
     before, arguments = _laid_out(loop, call, source, inner, function)
     made, parts = [], []
     buffers = inner.program.buffer_map()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..ir import Size
-from ..ir.dims import evaluate, product
-from .c_steps import NotInC
-from .triton_axes import Axes, Index
+from ...ir import Size
+from ...ir.dims import evaluate, product
+from ..loop_steps import NotInC
+from .axes import Axes, Index
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from ..ir import DType
-from ..ir.scalar import Number
-from .c_steps import NotInC
-from .torch_source import torch_number
-from .typed_scalars import TypedPrinter, within
+from ...ir import DType
+from ...ir.scalar import Number
+from ..loop_steps import NotInC
+from ..to_torch.source import torch_number
+from ..typed_scalars import TypedPrinter, within
 
 TRITON_DTYPES = {
     DType.bool: "tl.int1", DType.int8: "tl.int8", DType.int16: "tl.int16", DType.int32: "tl.int32",

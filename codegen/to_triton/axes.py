@@ -17,11 +17,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..ir import Size
-from ..ir.dims import dim, evaluate
-from ..ir.kernels import BlockLoop
-from ..ir.program import Buffer
-from .c_steps import NotInC, Step
+from ...ir import Size
+from ...ir.dims import dim, evaluate
+from ...ir.kernels import BlockLoop
+from ...ir.program import Buffer
+from ..loop_steps import NotInC, Step
 
 Index = int
 _FEW, _LONG = 2048, 2048  # positions that are too few for a GPU, and those that are many for one program

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ir.kernels import Factorisation
-from ..ir.operations import QR, SVD, HermitianEigen, LeastSquares, PseudoInverse, SignedLogDeterminant
+from ...ir.kernels import Factorisation
+from ...ir.operations import QR, SVD, HermitianEigen, LeastSquares, PseudoInverse, SignedLogDeterminant
 
 _RESULTS: dict[type, tuple[str, ...]] = {
     HermitianEigen: ("eigenvalues", "eigenvectors"),

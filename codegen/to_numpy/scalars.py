@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import DType, DTypeError, as_dtype, promote
-from ..ir.dtypes import to_numpy_dtype
-from ..ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
-from .numpy_source import Source, dtype_source, number_source
+from ...ir import DType, DTypeError, as_dtype, promote
+from ...ir.dtypes import to_numpy_dtype
+from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
+from ..source import Source, dtype_source, number_source
 
 # How tightly the outermost operator binds.
 _COMPARE, _ADD, _MULTIPLY, _UNARY, _POWER, _ATOM = range(6)

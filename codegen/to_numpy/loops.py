@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..ir.kernels import BlockLoop
-from ..ir.program import KernelCall, releases
-from ..ir.types import TensorType
-from .c_calls import call_lines
-from .c_steps import NotInC
-from .names import comment
-from .numpy_source import Source, dtype_source, permuted
+from ...ir.kernels import BlockLoop
+from ...ir.program import KernelCall, releases
+from ...ir.types import TensorType
+from ..loop_steps import NotInC
+from ..names import comment
+from ..source import Source, dtype_source, permuted
+from ..to_c.calls import call_lines
 
 _INDENT = "    "
 PrintCall = Callable[[KernelCall, Source], list[str]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..ir import DType
-from ..ir.scalar import argument, call
-from .c_steps import Operand, Step
-from .triton_scalars import TRITON_DTYPES
+from ...ir import DType
+from ...ir.scalar import argument, call
+from ..loop_steps import Operand, Step
+from .scalars import TRITON_DTYPES
 
 
 @dataclass(frozen=True)

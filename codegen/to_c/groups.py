@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..ir import Size
-from .c_steps import Step
+from ...ir import Size
+from ..loop_steps import Step
 
 
 @dataclass

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..ir import DType, Size
-from ..ir.dims import dim
-from ..ir.kernels import BlockLoop
-from ..ir.program import Buffer
-from .c_groups import Group, Placed, group_steps
-from .c_scalars import Statements, Value, c_type, number, print_scalar
-from .c_steps import NotInC, Operand, steps_of
-from .names import docstring_text
+from ...ir import DType, Size
+from ...ir.dims import dim
+from ...ir.kernels import BlockLoop
+from ...ir.program import Buffer
+from ..loop_steps import NotInC, Operand, steps_of
+from ..names import docstring_text
+from .groups import Group, Placed, group_steps
+from .scalars import Statements, Value, c_type, number, print_scalar
 
 _INDENT = "    "
 _ROW, _LOOP = "row", "i"

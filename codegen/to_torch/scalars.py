@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..ir import DType, UnsupportedError
-from ..ir.scalar import Number
-from .torch_source import TorchSource, torch_dtype, torch_number
-from .typed_scalars import TypedPrinter
+from ...ir import DType, UnsupportedError
+from ...ir.scalar import Number
+from ..typed_scalars import TypedPrinter
+from .source import TorchSource, torch_dtype, torch_number
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ..ir import Node
-from ..ir.kernels import BlockLoop
-from ..ir.operations import Constant
-from ..ir.program import KernelCall, Program
-from .copied_functions import copied, functions_in
-from .emitted import Emitted
-from .module_emitter import INDENT, ModuleEmitter
-from .names import Names
-from .torch_kernels import torch_lines
-from .torch_source import TorchSource, torch_dtype, torch_number
-from .triton_calls import loop_lines
-from .triton_tiles import Tiling
+from ...ir import Node
+from ...ir.kernels import BlockLoop
+from ...ir.operations import Constant
+from ...ir.program import KernelCall, Program
+from ..copied_functions import copied, functions_in
+from ..emitted import Emitted
+from ..module_emitter import INDENT, ModuleEmitter
+from ..names import Names
+from ..to_torch.kernels import torch_lines
+from ..to_torch.source import TorchSource, torch_dtype, torch_number
+from .calls import loop_lines
+from .tiles import Tiling
 
-_TORCH_HELPERS, _TRITON_HELPERS = "torch_helpers.py", "triton_helpers.py"
+_TORCH_HELPERS, _TRITON_HELPERS = "to_torch/helpers.py", "to_triton/helpers.py"
 _LISTED_ELEMENTS = 64
 _HEX_LINE = 96
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ir import Size, UnsupportedError
-from ..ir.kernels import (
+from ...ir import Size, UnsupportedError
+from ...ir.kernels import (
     BlockLoop,
     Contraction,
     Copy,
@@ -17,12 +17,12 @@ from ..ir.kernels import (
     Kernel,
     Rearrangement,
 )
-from ..ir.program import KernelCall
-from ..ir.subscripts import LETTERS
-from .numpy_linear_algebra import factorisation_lines
-from .numpy_loops import loop_lines
-from .numpy_operations import OPERATION_RULES, signed_coefficient
-from .numpy_source import Source, aligned, dtype_source, new_axes, number_source, permuted, size_of
+from ...ir.program import KernelCall
+from ...ir.subscripts import LETTERS
+from ..source import Source, aligned, dtype_source, new_axes, number_source, permuted, size_of
+from .linear_algebra import factorisation_lines
+from .loops import loop_lines
+from .operations import OPERATION_RULES, signed_coefficient
 
 Labels = tuple[int, ...]
 

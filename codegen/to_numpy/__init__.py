@@ -1,0 +1,1 @@
+"""Programs to modules over NumPy."""

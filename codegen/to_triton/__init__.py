@@ -1,0 +1,1 @@
+"""Programs to modules of Triton kernels, called over torch tensors."""
