@@ -284,15 +284,28 @@ def require_backend(name: str, interpret: bool = False) -> None:
     """
     if interpret and name != "triton":
         raise OtusError(f"interpret=True runs Triton's kernels, and backend {name!r} has none; use backend='triton'")
-    known = backend_states(interpret)
-    if name not in known:
-        raise OtusError(f"unknown backend {name!r}{nearest(name, known) or f'; backends are {_listed(list(known))}'}")
-    if known[name] is not None:
-        raise UnsupportedError(f"backend {name!r} cannot run: {known[name]}; backend='numpy' runs everywhere")
+    if name not in _BACKENDS:
+        hint = nearest(name, _BACKENDS) or f"; backends are {_listed(tuple(_BACKENDS))}"
+        raise OtusError(f"unknown backend {name!r}{hint}")
+    reason = _BACKENDS[name](interpret)
+    if reason is not None:
+        raise UnsupportedError(f"backend {name!r} cannot run: {reason}; backend='numpy' runs everywhere")
 
 
-def backend_states(interpret: bool = False) -> dict[str, str | None]:
-    """Each backend, and why it cannot run here (None where it can); ``interpret``: in Triton's interpreter."""
+def backend_states() -> dict[str, str | None]:
+    """Each backend, and why it cannot run here (None where it can)."""
+    return {name: why_not(False) for name, why_not in _BACKENDS.items()}
+
+
+def _why_no_compiler(interpret: bool) -> str | None:
     compiler = os.environ.get("CC", "cc")
-    no_compiler = None if shutil.which(compiler) else f"there is no C compiler {compiler!r}; install one, or set CC"
-    return {"numpy": None, "c": no_compiler, "triton": why_no_triton(interpret), "reference": None}
+    return None if shutil.which(compiler) else f"there is no C compiler {compiler!r}; install one, or set CC"
+
+
+# Why a backend cannot run here, or None where it can; only what is asked for is looked at.
+_BACKENDS: dict[str, Callable[[bool], str | None]] = {
+    "numpy": lambda interpret: None,
+    "c": _why_no_compiler,
+    "triton": why_no_triton,
+    "reference": lambda interpret: None,
+}

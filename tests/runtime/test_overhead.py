@@ -56,7 +56,7 @@ def test_compiling_and_calling_load_no_symbolic_or_graph_library() -> None:
         "m = otus.parse('tensor A[i,j], x[j]\\nf = sum((A @ x) ^ 2)\\ng = grad(f, x)')\n"
         "otus.compile(m)(A=numpy.ones((2, 3)), x=numpy.ones(3))"
     )
-    assert not {"scipy", "sympy", "networkx", "rich", "typer", "jinja2", "torch", "jax"} & loaded
+    assert not {"scipy", "sympy", "networkx", "rich", "typer", "jinja2", "torch", "triton", "jax"} & loaded
 
 
 def test_a_program_from_the_cache_loads_no_emitter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
