@@ -13,8 +13,8 @@ from ..ir.scalar import Scalar, argument, call
 from ..ir.types import TensorType
 
 
-class NotInC(Exception):
-    """A kernel, function or dtype that has no form in C here; what it says is printed in the module."""
+class NoForm(Exception):
+    """A kernel, function or dtype that a target's loops have no form for; what it says is printed in the module."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Step:
 
 
 def steps_of(body: Program) -> list[Step]:
-    """The steps of a program of elementwise kernels and reductions; raises ``NotInC`` for any other."""
+    """The steps of a program of elementwise kernels and reductions; raises ``NoForm`` for any other."""
     types = {name: buffer.type for name, buffer in body.buffer_map().items()}
     steps = [_step(each.kernel, each, [types[name] for name in each.inputs]) for each in body.calls]
     return [replace(step, text=each.text) for step, each in zip(steps, body.calls, strict=True)]
@@ -65,7 +65,7 @@ def _step(kernel: Kernel, made: KernelCall, types: Sequence[TensorType]) -> Step
             return _contracted(made, types, [labels], output, argument(0))
         case Contraction(left=left, right=right, output=output):
             return _contracted(made, types, [left, right], output, call("mul", argument(0), argument(1)))
-    raise NotInC(f"{kernel.name} {kernel.text}")
+    raise NoForm(f"{kernel.name} {kernel.text}")
 
 
 def _contracted(
@@ -104,7 +104,7 @@ def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorTy
             space = types[0].shape
             kept = tuple(axis for axis in range(len(space)) if axis not in axes)
             return Step(name, space, _operands(made, [tuple(range(len(space)))]), argument(0), kept, kind)
-    raise NotInC(operation.name)
+    raise NoForm(operation.name)
 
 
 def _operands(made: KernelCall, inputs: Sequence[Sequence[int]]) -> tuple[Operand, ...]:

@@ -27,7 +27,7 @@ def call_lines(
 ) -> tuple[list[str], list[str]]:
     """The statements before the loop that lay arrays out, and those that compute a block.
 
-    Raises ``NotInC`` where the loop has no form in C.
+    Raises ``NoForm`` where the loop has no form in C.
     """
     assert source.functions is not None
     function = c_function(loop, source.temporary("block_in_c"))

@@ -9,7 +9,7 @@ from ...ir import DType, Size
 from ...ir.dims import dim
 from ...ir.kernels import BlockLoop
 from ...ir.program import Buffer
-from ..loop_steps import NotInC, Operand, steps_of
+from ..loop_steps import NoForm, Operand, steps_of
 from ..names import docstring_text
 from .groups import Group, Placed, group_steps
 from .scalars import Statements, Value, c_type, number, print_scalar
@@ -34,7 +34,7 @@ class CFunction:
 
 
 def c_function(loop: BlockLoop, name: str) -> CFunction:
-    """The loop's body in C; raises ``NotInC`` where it has a kernel or dtype that this cannot write.
+    """The loop's body in C; raises ``NoForm`` where it has a kernel or dtype that this cannot write.
 
     Operands and results lie in memory as the body's program plans them, without gaps.
     """
@@ -59,7 +59,7 @@ class _Writer:
         self.names = {buffer: f"t{k}" for k, buffer in enumerate(self.placed)}
         self.names |= {buffer: f"x{k}" for k, buffer in enumerate(loop.body.inputs)}
         if missing := [each for each in loop.body.outputs if each not in self.placed]:
-            raise NotInC(f"a result {missing[0]} that is an operand")
+            raise NoForm(f"a result {missing[0]} that is an operand")
         for buffer in self.buffers.values():
             c_type(buffer.type.dtype)
 
@@ -280,7 +280,7 @@ class _Nest:
             return
         rule = _REDUCTIONS.get(step.reduction)
         if rule is None or (step.reduction == "shift" and self._is_result(step.buffer)):
-            raise NotInC(f"reduction {step.reduction}")
+            raise NoForm(f"reduction {step.reduction}")
         if self._depth(placed) is None:
             target = self._target(placed)
             self.statements.lines.append(f"{target} = {rule.combined(target, value)};")
@@ -379,9 +379,9 @@ _REDUCTIONS = {
 def neutral(kind: str, dtype: DType) -> str:
     """What a reduction begins with."""
     if kind in ("max", "shift", "min") and not dtype.is_inexact:
-        raise NotInC(f"reduction {kind} of {dtype}")
+        raise NoForm(f"reduction {kind} of {dtype}")
     if kind not in _REDUCTIONS:
-        raise NotInC(f"reduction {kind}")
+        raise NoForm(f"reduction {kind}")
     infinity = float("inf")
     value = {"prod": 1, "all": 1, "max": -infinity, "shift": -infinity, "min": infinity}.get(kind, 0)
     return number(value, dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...ir import DType, promote
 from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
-from ..loop_steps import NotInC
+from ..loop_steps import NoForm
 
 C_TYPES = {
     DType.float64: "double", DType.float32: "float", DType.bool: "_Bool", DType.int64: "int64_t",
@@ -25,9 +25,9 @@ _MOST_FACTORS = 8
 
 
 def c_type(dtype: DType) -> str:
-    """The type of a value in C; raises ``NotInC`` for a dtype that has none here."""
+    """The type of a value in C; raises ``NoForm`` for a dtype that has none here."""
     if dtype not in C_TYPES:
-        raise NotInC(f"dtype {dtype}")
+        raise NoForm(f"dtype {dtype}")
     return C_TYPES[dtype]
 
 
@@ -113,7 +113,7 @@ def _code(function: str, operands: list[Value], inner: DType, statements: Statem
         return f"{LIBRARY[function]}{_suffix(inner)}({', '.join(names)})"
     if function in _RULES and (inner.is_inexact or function in _OF_INTEGERS):
         return _RULES[function](names, inner, statements)
-    raise NotInC(f"{function} of {inner}")
+    raise NoForm(f"{function} of {inner}")
 
 
 def _factors(base: Value, exponent: float, inner: DType, statements: Statements) -> str | None:
@@ -155,7 +155,7 @@ def _is_number(code: str) -> bool:
 def number(value: Number, dtype: DType) -> str:
     """A Python number as a literal of ``dtype``."""
     if isinstance(value, complex):
-        raise NotInC("complex numbers")
+        raise NoForm("complex numbers")
     if not dtype.is_inexact:
         return f"(({c_type(dtype)}){int(value)})"
     if value != value:

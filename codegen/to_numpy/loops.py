@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...ir.kernels import BlockLoop
 from ...ir.program import KernelCall, releases
 from ...ir.types import TensorType
-from ..loop_steps import NotInC
+from ..loop_steps import NoForm
 from ..names import comment
 from ..source import Source, dtype_source, permuted
 from ..to_c.calls import call_lines
@@ -31,7 +31,7 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: Pr
     if loop.concurrent and source.functions is not None:
         try:
             before, compute = call_lines(loop, call, source, inner, (start, stop))
-        except NotInC as reason:
+        except NoForm as reason:
             made.insert(0, comment(f"in NumPy, since there is no form in C here for {reason}"))
         else:
             return [*made, *before, *_function(parts, compute, source, (start, stop, size))]

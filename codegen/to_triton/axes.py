@@ -21,7 +21,7 @@ from ...ir import Size
 from ...ir.dims import dim, evaluate
 from ...ir.kernels import BlockLoop
 from ...ir.program import Buffer
-from ..loop_steps import NotInC, Step
+from ..loop_steps import NoForm, Step
 
 Index = int
 _FEW, _LONG = 2048, 2048  # positions that are too few for a GPU, and those that are many for one program
@@ -80,7 +80,7 @@ class Axes:
 
 
 def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) -> Axes:
-    """The indices of a loop, for these sizes; raises ``NotInC`` where a step has one index twice.
+    """The indices of a loop, for these sizes; raises ``NoForm`` where a step has one index twice.
 
     ``parts`` of it are the results of which each program gives a part, with the reductions that combine them.
     """
@@ -190,7 +190,7 @@ class _Ties:
     def _check(self) -> None:
         for number, step in enumerate(self.steps):
             if not self._is_plain(number):
-                raise NotInC(f"one index along two axes, in {step.text}")
+                raise NoForm(f"one index along two axes, in {step.text}")
 
     def _is_plain(self, number: int) -> bool:
         step = self.steps[number]

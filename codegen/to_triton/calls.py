@@ -9,7 +9,7 @@ from dataclasses import replace
 from ...ir import Size
 from ...ir.kernels import BlockLoop
 from ...ir.program import KernelCall
-from ..loop_steps import NotInC
+from ..loop_steps import NoForm
 from ..names import comment
 from ..to_torch.kernels import torch_lines
 from ..to_torch.operations import reduced
@@ -31,7 +31,7 @@ def loop_lines(
     try:
         kernel = TritonKernel(loop, name, outside, source, sizes, tiling)
         lines = kernel.function()
-    except NotInC as reason:
+    except NoForm as reason:
         return [
             comment(f"torch's own operations, since Triton has none here for {reason}"),
             *_in_torch(loop, call, source),

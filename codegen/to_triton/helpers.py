@@ -2,7 +2,8 @@
 
 CUDA's own are no help: Triton's interpreter cannot call them, and the kernels that it runs are to be the ones
 that a GPU runs.  The error function's complement is W. J. Cody's (Math. Comp. 23 (1969), 631-637; coefficients as in
-his CALERF).  Each is good to a few units in the last place, in float32 and float64.
+his CALERF), the arc tangent that of S. L. Moshier's Cephes library.  Each is good to a few units in the last place,
+in float32 and float64.
 """
 
 # This module is text to the emitter, which never imports it: importing it needs Triton.
@@ -180,3 +181,54 @@ def _erfc(x):
 def _finite(x):
     """x where that is finite, else 0."""
     return tl.where(tl.abs(x) < float("inf"), x, 0.0)
+
+
+@triton.jit
+def _arctan(x):
+    """The angle whose tangent is x: by a rational function, around 0, 1 and infinity."""
+    y = tl.abs(x)
+    far = y > 2.414213562373095
+    middle = (y > 0.66) & (y <= 2.414213562373095)
+    r = tl.where(far, -1.0 / tl.where(far, y, 1.0), tl.where(middle, (y - 1.0) / (y + 1.0), y))
+    z = r * r
+    above = z * -8.750608600031904122785e-1 - 1.615753718733365076637e1
+    above = above * z - 7.500855792314704667340e1
+    above = above * z - 1.228866684490136173410e2
+    above = above * z - 6.485021904942025371773e1
+    below = z + 2.485846490142306297962e1
+    below = below * z + 1.650270098316988542046e2
+    below = below * z + 4.328810604912902668951e2
+    below = below * z + 4.853903996359136964868e2
+    below = below * z + 1.945506571482613964425e2
+    t = r * (z * above / below) + r
+    # The angle that was taken away, to more digits than one number has.
+    t = t + tl.where(far, 6.123233995736765886e-17, tl.where(middle, 3.061616997868383e-17, r * 0.0))
+    t = t + tl.where(far, 1.5707963267948966, tl.where(middle, 0.7853981633974483, r * 0.0))
+    return tl.where(x < 0, -t, t)
+
+
+@triton.jit
+def _arctan2(y, x):
+    """The angle of the point (x, y); infinities count as directions."""
+    a = tl.abs(y)
+    b = tl.abs(x)
+    infinite = (a == float("inf")) & (b == float("inf"))
+    flat = (a == 0) & (b == 0)
+    t = _arctan(tl.where(infinite, 1.0, tl.where(flat, a, a / b)))
+    # The sign of a zero decides, which only its reciprocal shows.
+    left = (x < 0) | ((x == 0) & (1.0 / x < 0))
+    down = (y < 0) | ((y == 0) & (1.0 / y < 0))
+    t = tl.where(left, 3.141592653589793 - t, t)
+    return tl.where((x != x) | (y != y), x + y, tl.where(down, -t, t))
+
+
+@triton.jit
+def _arcsin(x):
+    """The angle whose sine is x; near 1 the square root has all digits."""
+    return _arctan2(x, tl.sqrt((1.0 - x) * (1.0 + x)))
+
+
+@triton.jit
+def _arccos(x):
+    """The angle whose cosine is x."""
+    return _arctan2(tl.sqrt((1.0 - x) * (1.0 + x)), x)

@@ -16,7 +16,7 @@ from ...ir.dims import dim, product
 from ...ir.kernels import BlockLoop
 from ...ir.program import Buffer
 from ...ir.scalar import Argument
-from ..loop_steps import NotInC, steps_of
+from ..loop_steps import NoForm, steps_of
 from ..names import Names, docstring_text
 from ..source import Source
 from ..typed_scalars import TypedValue, within
@@ -48,7 +48,7 @@ class TritonKernel:
         steps, self.dtypes = expanded(steps_of(loop.body), {k: x.type.dtype for k, x in self.buffers.items()})
         self.axes: Axes = axes_of(loop, steps, sizes)
         if missing := [each for each in loop.body.outputs if each not in {x.buffer for x in steps}]:
-            raise NotInC(f"a result {missing[0]} that is an operand")
+            raise NoForm(f"a result {missing[0]} that is an operand")
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
         self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
         self.place = {index: k for k, each in enumerate(self.tile.dimensions) for index in each.indices}
@@ -240,7 +240,10 @@ class TritonKernel:
             known = self.names.identifier(self.parameters[buffer].removesuffix("_ptr"))
             mask = self.mask(self.dims(indices))
             given = f", mask={mask}, other=0" if mask else ""
-            self._line(f"{known} = tl.load({self.address(buffer, indices)}{given})")
+            code = f"tl.load({self.address(buffer, indices)}{given})"
+            if not self.dims(indices):  # as a tile, since the interpreter compares no scalars with tiles
+                code = f"tl.broadcast_to({code}, [{', '.join(self._extents(frozenset()))}])"
+            self._line(f"{known} = {code}")
             if self.dtypes[buffer] in HALVES:
                 self._line(f"{known} = {known}.to(tl.float32)")
             self.loaded[buffer, indices] = known
@@ -259,7 +262,7 @@ class TritonKernel:
             dims |= its
         statements: list[str] = []
         dtype = self.dtypes[step.buffer]
-        printer = TritonPrinter(statements, self.names.identifier, self.helpers)
+        printer = TritonPrinter(statements, self.names.identifier, self.helpers, len(self.tile.dimensions))
         code = printer.print(step.expression, operands, dtype)
         if isinstance(step.expression, Argument) and dtype in HALVES and operands[0].dtype is not dtype:
             code = f"{within(code)}.to({TRITON_DTYPES[dtype]}).to(tl.float32)"
@@ -286,7 +289,7 @@ class TritonKernel:
             gone = self.dims(tuple(placed.reduced))
             rule = REDUCTIONS.get(step.reduction)
             if rule is None:
-                raise NotInC(f"reduction {step.reduction}")
+                raise NoForm(f"reduction {step.reduction}")
             dtype = self.dtypes[step.buffer]
             value = rule.ready(self._named(step.buffer, code), self.mask(gone), dtype)
             value = self._spread(value, dims, gone)
@@ -362,7 +365,7 @@ class TritonKernel:
         step, dtype = placed.step, self.dtypes[placed.step.buffer]
         rule = REDUCTIONS.get(step.reduction or "")
         if rule is None:
-            raise NotInC(f"reduction {step.reduction}")
+            raise NoForm(f"reduction {step.reduction}")
         dims = self._dims_before(placed)
         name = self.names.identifier(f"{self._hint(step.buffer)}_{step.reduction}")
         self.accumulators[step.buffer] = name, dims

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...ir import DType
 from ...ir.scalar import Number
-from ..loop_steps import NotInC
+from ..loop_steps import NoForm
 from ..to_torch.source import torch_number
 from ..typed_scalars import TypedPrinter, within
 
@@ -26,34 +26,36 @@ _OF_BOOLEANS = {"add": "|", "mul": "&", "logical_or": "|", "logical_and": "&", "
 _HELPERS = {
     "expm1": "_expm1", "log1p": "_log1p", "tanh": "_tanh", "sinh": "_sinh", "cosh": "_cosh", "sigmoid": "_sigmoid",
     "softplus": "_softplus", "logaddexp": "_logaddexp", "erfc": "_erfc",
+    "arcsin": "_arcsin", "arccos": "_arccos", "arctan": "_arctan", "arctan2": "_arctan2",
 }  # fmt: skip
 _FUNCTIONS = frozenset({"exp", "log", "sqrt", "sin", "cos", "erf", "floor"})
 _MOST_FACTORS = 8
 
 
 def computed_dtype(dtype: DType) -> DType:
-    """What a kernel computes values of ``dtype`` in; raises ``NotInC`` where Triton has no such values."""
+    """What a kernel computes values of ``dtype`` in; raises ``NoForm`` where Triton has no such values."""
     if dtype not in TRITON_DTYPES:
-        raise NotInC(f"dtype {dtype}")
+        raise NoForm(f"dtype {dtype}")
     return DType.float32 if dtype in HALVES else dtype
 
 
 class TritonPrinter(TypedPrinter):
-    """Prints for one kernel; ``helpers`` gathers the functions that it calls."""
+    """Prints for one kernel, whose tiles have ``rank`` dimensions; ``helpers`` gathers the functions that it calls."""
 
     takes_truth_values: ClassVar[bool] = True
 
-    def __init__(self, statements: list[str], names: Callable[[str], str], helpers: set[str]) -> None:
+    def __init__(self, statements: list[str], names: Callable[[str], str], helpers: set[str], rank: int) -> None:
         super().__init__()
-        self.statements, self._names, self._helpers = statements, names, helpers
+        self.statements, self._names, self._helpers, self._rank = statements, names, helpers, rank
 
     def temporary(self) -> str:
         """A new name."""
         return self._names("s")
 
     def number(self, value: Number, dtype: DType) -> str:
-        """A scalar of that very dtype: Triton would take a number by itself for float32."""
-        return f"tl.full((), {_number(value, dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})"
+        """A tile of one element, of that very dtype: Triton would take a number by itself for float32."""
+        shape = ", ".join(["1"] * self._rank)
+        return f"tl.full([{shape}], {_number(value, dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})"
 
     def plain_number(self, value: Number, dtype: DType) -> str:
         """The number itself, which takes the dtype of what it meets."""
@@ -83,7 +85,7 @@ class TritonPrinter(TypedPrinter):
             return f"{_HELPERS[function]}({', '.join(operands)})"
         if function in _FUNCTIONS and (inner.is_inexact or function == "floor"):
             return f"tl.{function}({operands[0]})" if inner.is_inexact else operands[0]
-        raise NotInC(f"{function} of {inner}")
+        raise NoForm(f"{function} of {inner}")
 
     def whole_power(self, base: str, exponent: DType | Number, inner: DType) -> str | None:
         """A square root, or a small whole power as products, of which a negative one is the reciprocal."""
@@ -109,7 +111,7 @@ class TritonPrinter(TypedPrinter):
 def _number(value: Number, dtype: DType) -> str:
     """A number as Triton reads it."""
     if isinstance(value, complex):
-        raise NotInC("complex numbers")
+        raise NoForm("complex numbers")
     if dtype is DType.bool:
         return repr(bool(value))
     if dtype.is_inexact:
@@ -126,7 +128,8 @@ def _extremum(function: str) -> Callable[[Sequence[str], DType], str]:
 
 
 def _relu(operands: Sequence[str], inner: DType) -> str:
-    return _extremum("maximum")([operands[0], TritonPrinter([], str, set()).number(0, inner)], inner)
+    """NaN stays NaN."""
+    return f"tl.where({operands[0]} < 0, {_number(0, inner)}, {operands[0]})"
 
 
 def _sign(operands: Sequence[str], inner: DType) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...ir import Size
 from ...ir.dims import evaluate, product
-from ..loop_steps import NotInC
+from ..loop_steps import NoForm
 from .axes import Axes, Index
 
 
@@ -65,7 +65,7 @@ class Tile:
 
 
 def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tiling) -> Tile:
-    """The tile for these sizes, which is right for all; raises ``NotInC`` where none is small enough."""
+    """The tile for these sizes, which is right for all; raises ``NoForm`` where none is small enough."""
     extent = {index: evaluate(size, sizes) for index, size in axes.sizes.items()}
     chunk = _chunked(axes, extent, tiling.most // item_bytes)
     inner = _power(1)
@@ -75,7 +75,7 @@ def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tilin
     dimensions = []
     left = max(tiling.preferred // item_bytes // inner, 1)
     if inner * (1 if chunk is None else 2) > tiling.most // item_bytes:
-        raise NotInC(f"a tile of {inner} elements")
+        raise NoForm(f"a tile of {inner} elements")
     chunk_block = min(_power(extent[chunk]), left) if chunk is not None else 1
     left = max(left // chunk_block, 1)
     for name, part, indices in (("p", "parallel", axes.parallel), ("c", "combined", axes.combined)):
