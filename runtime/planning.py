@@ -88,7 +88,7 @@ class Planner:
         self._request, self._inputs = request, tuple(inputs)
         self._lock = threading.Lock()
         self._by_sizes: dict[tuple[tuple[str, int], ...], Plan] = {}
-        self._by_program: dict[Program, Plan] = {}
+        self._by_program: dict[tuple[Program, str], Plan] = {}
         prefix, self._suffix = split_pipeline(keeping(request.memory_limit, request.pipeline))
         self._staged, self._staged_report = prefix.run(request.graph, check=request.check)
         self.general = self._make({})
@@ -132,14 +132,17 @@ class Planner:
 
     def _emitted(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
-        known = self._by_program.get(program)
+        # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
+        emitted = self._emit(program, sizes) if self._request.backend == "triton" else None
+        key = program, emitted.source if emitted is not None else ""
+        known = self._by_program.get(key)
         if known is not None:
             return known
-        emitted = self._emit(program, sizes)
+        emitted = emitted or self._emit(program, sizes)
         code = Executable.of(emitted.source, emitted.function)
         run = loaded(code, self._request)
         plan = Plan(graph, report, program, emitted, program.inputs, run, code)
-        self._by_program[program] = plan
+        self._by_program[key] = plan
         return plan
 
     def _emit(self, program: Program, sizes: Mapping[str, int]) -> Emitted:

@@ -8,7 +8,8 @@ has one of three parts in a kernel:
 * ``combined``: results are combined over it.  Programs take parts of it, and a second reduction combines
   what they give.  An index that only results are reduced over becomes one where programs would be too few,
   or would read memory across its rows, with it inside of their tiles.
-* ``inner``: the others; a program has all of their positions in its tile.
+* ``inner``: the others; a program has all of their positions in its tile.  Those that every step has, and reduces,
+  together are one, flattened.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Axes:
     sizes: dict[Index, Size]
     parallel: tuple[Index, ...]
     combined: tuple[Index, ...]
-    inner: tuple[Index, ...]
+    inner: tuple[tuple[Index, ...], ...]
     parts: Mapping[str, str]
 
     @property
@@ -104,10 +105,13 @@ def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) ->
     first = _to_combine(placed, results, parallel, row, order, positions)
     combined = [] if first is None else [first]
     combined += [x for x in extent if x not in (*parallel, *combined) and combined and _goes_along(x, first, placed)]
-    inner = [x for x in extent if x not in parallel and x not in combined]
-    ordered = [tuple(sorted(part, key=order.__getitem__)) for part in (parallel, combined, inner)]
+    inner = sorted((x for x in extent if x not in parallel and x not in combined), key=order.__getitem__)
+    groups: dict[Index, list[Index]] = {}
+    for index in inner:
+        groups.setdefault(next((x for x in groups if _goes_along(index, x, placed)), index), []).append(index)
+    spread, shared = (tuple(sorted(part, key=order.__getitem__)) for part in (parallel, combined))
     parts = {x.step.buffer: x.step.reduction or str(join[x.step.buffer]) for x in results if set(combined) - x.kept}
-    return Axes(tuple(placed), extent, ordered[0], ordered[1], ordered[2], parts)
+    return Axes(tuple(placed), extent, spread, shared, tuple(map(tuple, groups.values())), parts)
 
 
 def _to_combine(
@@ -139,9 +143,11 @@ def _to_combine(
     return next(worthwhile, None)
 
 
-def _goes_along(index: Index, row: Index | None, placed: Sequence[PlacedStep]) -> bool:
-    """Whether every step has this index where it has the rows, and reduces both or neither."""
-    return all((index in x.space) == (row in x.space) and (index in x.reduced) == (row in x.reduced) for x in placed)
+def _goes_along(index: Index, other: Index | None, placed: Sequence[PlacedStep]) -> bool:
+    """Whether every step has one index where it has the other, and reduces both or neither."""
+    return all(
+        (index in x.space) == (other in x.space) and (index in x.reduced) == (other in x.reduced) for x in placed
+    )
 
 
 class _Ties:

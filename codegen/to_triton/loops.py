@@ -396,7 +396,7 @@ class TritonKernel:
         """
         chunk = self._chunk()
         assert chunk is not None
-        (index,) = chunk.indices
+        index = chunk.indices[0]  # where it goes the others go
         stages = _stages(self.axes.steps, index)
         for stage in range(max(stages.values(), default=0) + 1):
             for placed in self.axes.steps:

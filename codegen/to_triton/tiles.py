@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Size
@@ -66,17 +67,15 @@ class Tile:
 
 def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tiling) -> Tile:
     """The tile for these sizes, which is right for all; raises ``NoForm`` where none is small enough."""
-    extent = {index: evaluate(size, sizes) for index, size in axes.sizes.items()}
-    chunk = _chunked(axes, extent, tiling.most // item_bytes)
-    inner = _power(1)
-    for index in axes.inner:
-        if index != chunk:
-            inner *= _power(extent[index])
+    counts = [product(axes.sizes[x] for x in group) for group in axes.inner]
+    lengths = [_power(evaluate(count, sizes)) for count in counts]
+    chunk = _chunked(lengths, tiling.most // item_bytes)
+    inner = math.prod(length for number, length in enumerate(lengths) if number != chunk)
     dimensions = []
     left = max(tiling.preferred // item_bytes // inner, 1)
     if inner * (1 if chunk is None else 2) > tiling.most // item_bytes:
         raise NoForm(f"a tile of {inner} elements")
-    chunk_block = min(_power(extent[chunk]), left) if chunk is not None else 1
+    chunk_block = min(lengths[chunk], left) if chunk is not None else 1
     left = max(left // chunk_block, 1)
     for name, part, indices in (("p", "parallel", axes.parallel), ("c", "combined", axes.combined)):
         if indices:
@@ -85,25 +84,20 @@ def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tilin
             block = min(_power(evaluate(count, sizes)), most)
             left = max(left // block, 1)
             dimensions.append(Dimension(name, part, indices, count, block, block))
-    for number, index in enumerate(axes.inner):
-        part = "chunk" if index == chunk else "inner"
-        planned = chunk_block if index == chunk else _power(extent[index])
-        block_or_all = chunk_block if index == chunk else None
-        dimensions.append(Dimension(f"i{number}", part, (index,), axes.sizes[index], block_or_all, planned))
+    for number, group in enumerate(axes.inner):
+        if number == chunk:
+            dimensions.append(Dimension(f"i{number}", "chunk", group, counts[number], chunk_block, chunk_block))
+        else:
+            dimensions.append(Dimension(f"i{number}", "inner", group, counts[number], None, lengths[number]))
     iterations = 1 if chunk is not None else _iterations(axes, dimensions, sizes, tiling)
-    total = 1
-    for each in dimensions:
-        total *= each.planned
+    total = math.prod(each.planned for each in dimensions)
     warps = max(1, min(4, total // 32), min(16, total * item_bytes // 2048))
     return Tile(tuple(dimensions), iterations, warps)
 
 
-def _chunked(axes: Axes, extent: Mapping[Index, int], most: int) -> Index | None:
-    """The inner index to run over in chunks, the longest, where all of them are too much for a tile."""
-    total = 1
-    for index in axes.inner:
-        total *= _power(extent[index])
-    return max(axes.inner, key=extent.__getitem__) if total > most else None
+def _chunked(lengths: Sequence[int], most: int) -> int | None:
+    """The inner dimension to run over in chunks, the longest, where all of them are too much for a tile."""
+    return lengths.index(max(lengths)) if math.prod(lengths) > most else None
 
 
 def _iterations(axes: Axes, dimensions: list[Dimension], sizes: Mapping[str, int], tiling: Tiling) -> int:

@@ -68,6 +68,18 @@ def test_reductions(kind: str, shape: tuple[int, ...]) -> None:
         both_tilings([reduced], data(x))
 
 
+def test_neighbouring_axes_are_one() -> None:
+    """Normalised over two axes, with a weight for each of their positions and one for each of the last."""
+    x, w, v = leaf("x", 4, 3, 5), leaf("w", 3, 5), leaf("v", 5)
+    mean = build.scale(1 / 15, build.sum_axes(x, [1, 2]))
+    y = mapped("(a - b) * c + d", [x, mean, w, v], [(0, 1, 2), (0,), (1, 2), (2,)], 3)
+    outputs = [y, build.reduce_node("max", y, [1, 2]), build.sum_axes(y, [0])]
+    both_tilings(outputs, data(x, w, v), kernels=1)
+    source = emitted(outputs).source
+    assert "# i0: 15 positions, whole in the tile" in source
+    assert "tl.load(v_ptr + i0 % 5" in source
+
+
 def test_rows_and_columns_in_one_kernel() -> None:
     x, w = leaf("x", 13, 6), leaf("w", 6)
     y = mapped("a * b", [softmax(x), w], [(0, 1), (1,)], 2)

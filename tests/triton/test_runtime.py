@@ -73,6 +73,14 @@ def test_each_size_has_its_plan() -> None:
     assert "tl.load" in f.plan_for(i=17, j=9).source
 
 
+def test_tiles_are_those_of_the_sizes() -> None:
+    """Sizes that share a program, but not the tiles: the rows of one fit into registers, of the other they do not."""
+    f = compiled(otus.softmax(X, axis=-1))
+    few, many = (f.plan_for(i=4, j=j).source for j in (128, 65536))
+    assert "in chunks" not in few
+    assert "in chunks" in many
+
+
 def test_half_precision() -> None:
     x = otus.tensor("x", (4, 8), dtype="bfloat16")
     f = compiled(otus.softmax(x * 2, axis=-1))
