@@ -61,7 +61,7 @@ def _is_cube(part: object) -> bool:
 def _scalings(node: Node) -> int:
     points = prod(int(str(size)) for size in node.type.shape)
     if isinstance(node.op, LinearCombination):
-        plain = replace(node.op, coefficients=tuple(type(c)(1) for c in node.op.coefficients))
+        plain = replace(node.op, coefficients=tuple(type(c)(c / (abs(c) or 1)) for c in node.op.coefficients))
         return int(str(flops(node))) - int(str(flops(make(plain, *node.operands))))
     if isinstance(node.op, Map):
         return points * sum(_is_scaling(part) for part in postorder(node.op.expression))
