@@ -1,9 +1,10 @@
 """What a contraction takes, planned: from counts of operations, bytes and calls, never from a clock.
 
-The figures are those of NumPy with OpenBLAS in float64 on one core of an x86-64 server;
-`python -m benchmarks.contraction_rates` measures them.  Only their ratios matter, and those are much the
-same elsewhere: a copy of a tensor costs as much as tens of operations on each of its elements, a product
-with a few columns is slower than one with a few rows, and a call costs as much as a small product.
+The figures are those of NumPy with OpenBLAS in float64 on one core of an x86-64 server, less what two
+threads reverse; `python -m benchmarks.contraction_rates` measures them.  Only their ratios matter, and those
+are much the same elsewhere: a copy of a tensor costs as much as tens of operations on each of its elements,
+a tall result with few columns is slower than a wide one with few rows, and a call costs as much as a small
+product.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ _BATCHED = {"matrix": 0.05e-6, "vector": 0.04e-6, "dot": 0.01e-6}
 _SMALL = 10**6
 _MANY_RESULTS = 2000
 _SMALL_BOTH_SUMMED = 1.5
-# Beyond, products with fewer columns than this, and more rows, are slower; where the left operand comes from
-# memory and is transposed, more so.  A thin product both of whose operands end in the summed index is, too.
+# Beyond, tall results (rows no fewer than summed) of fewer columns than this are slower; where the left operand
+# comes from memory and is transposed, more so.  Where the sum is longer than the result is tall, the form with
+# few rows is hardly faster on one thread, and up to twice as slow on two.  A thin product both of whose operands
+# end in the summed index is slower, too.
 _FEW = 64
 _FEW_COLUMNS = 1.4
 _FEW_COLUMNS_TRANSPOSED = 1.9
@@ -88,7 +91,7 @@ class MatrixShape:
         if self.rows * self.summed * self.columns <= _SMALL:
             slow = both_summed and self.rows * self.columns >= _MANY_RESULTS
             return _SMALL_BOTH_SUMMED if slow else 1.0
-        if self.columns < min(_FEW, self.rows):
+        if self.columns < min(_FEW, self.rows) and self.rows >= self.summed:
             return _FEW_COLUMNS_TRANSPOSED if left and self.rows * self.summed > _CACHED_ELEMENTS else _FEW_COLUMNS
         return _THIN_BOTH_SUMMED if both_summed and self.rows < _FEW else 1.0
 
