@@ -1,0 +1,93 @@
+"""The backend triton on a GPU: values, devices, and that calls do not wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluation import assert_close
+from random_programs.comparison import TOLERANCE, otus_outputs
+from random_programs.programs import random_program
+
+pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+import torch
+
+import otus
+from otus.structures import flatten
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU"),
+]
+
+X, U, W = (otus.tensor(name, shape) for name, shape in (("x", ("i", "j")), ("u", ("i", "j")), ("w", ("j",))))
+PRODUCT = X @ otus.tensor("m", ("j", "k"))
+
+
+def layer_norm(x: Any, w: Any) -> Any:
+    return (x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5) * w
+
+
+CASES: dict[str, Any] = {
+    "softmax": otus.vjp(otus.softmax(X * W, axis=-1), [X, W], [U]),
+    "layer norm": [layer_norm(X, W), *otus.vjp(layer_norm(X, W), [X, W], [U])],
+    "gelu": [otus.gelu(PRODUCT), otus.tanh(PRODUCT).sum(axis=0)],
+    "sums": [otus.exp(X).sum(), otus.sin(X).sum(axis=0), X.max(axis=0), otus.logsumexp(X), (X * U).sum(axis=1)],
+    "functions": [otus.arctan2(X, U) + otus.log1p(X * X) * otus.expm1(U) + otus.sinh(X) + otus.arcsin(otus.tanh(U))],
+}
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 5), (300, 1000), (33, 50257), (5000, 3)])
+@pytest.mark.parametrize("name", CASES)
+def test_values(name: str, sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    i, j = sizes
+    data = {"x": rng.standard_normal((i, j)), "u": rng.standard_normal((i, j)), "w": rng.standard_normal(j),
+            "m": rng.standard_normal((j, 4))}  # fmt: skip
+    function, reference = otus.compile(CASES[name], backend="triton"), otus.compile(CASES[name])
+    found = function(**{each: torch.from_numpy(data[each]).cuda() for each in function.inputs})
+    expected = reference(**{each: data[each] for each in reference.inputs})
+    for value, wanted in zip(found, expected, strict=True):
+        assert value.is_cuda
+        assert_close(value.cpu().numpy(), wanted, 1e-9, 1e-11, f"{name} {sizes}")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(seed: int) -> None:
+    program = random_program(seed)
+    leaves = flatten(list(otus_outputs(program).values()), lambda x: isinstance(x, otus.Expression))
+    function, reference = otus.compile(leaves, backend="triton"), otus.compile(leaves, backend="reference")
+    values = function(**{name: program.data[name] for name in function.inputs})
+    expected = reference(**{name: program.data[name] for name in reference.inputs})
+    for position, (value, wanted) in enumerate(zip(values, expected, strict=True)):
+        assert_close(value, wanted, TOLERANCE, TOLERANCE, f"seed {seed}, output {position}\n{function.source}")
+
+
+def test_calls_do_not_wait() -> None:
+    function = otus.compile(CASES["layer norm"], backend="triton")
+    data = {"x": torch.randn((64, 96)), "u": torch.randn((64, 96)), "w": torch.randn(96)}
+    given = {name: value.double().cuda() for name, value in data.items()}
+    function(**given)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        function(**given)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_equal_bits_in_every_run() -> None:
+    function = otus.compile(CASES["sums"], backend="triton")
+    given = {name: torch.randn((3000, 700), dtype=torch.float64).cuda() for name in ("x", "u")}
+    first = function(**given)
+    for _ in range(5):
+        assert all(torch.equal(one, other) for one, other in zip(first, function(**given), strict=True))
+
+
+def test_tensors_on_the_host_come_back_to_it() -> None:
+    function = otus.compile(otus.exp(X) * X, backend="triton")
+    x = torch.randn((3, 4), dtype=torch.float64)
+    assert function(x).device == x.device
+    assert type(function(x.numpy())) is np.ndarray
