@@ -14,6 +14,7 @@ from ..emitted import Emitted
 from ..module_emitter import INDENT, ModuleEmitter
 from ..names import Names
 from ..to_torch.kernels import torch_lines
+from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_dtype, torch_number
 from .calls import loop_lines
 from .tiles import Tiling
@@ -101,9 +102,16 @@ class _Emitter(ModuleEmitter):
 
     def kernel_lines(self, call: KernelCall) -> list[str]:
         """A kernel of ours for a loop, torch for all else."""
-        if isinstance(call.kernel, BlockLoop):
-            return loop_lines(call.kernel, call, self.source, self.sizes, self.tiling)
-        return torch_lines(call, self.source)
+        return self._lines(call, self.source, self.sizes)
+
+    def _lines(self, call: KernelCall, source: TorchSource, sizes: Mapping[str, int]) -> list[str]:
+        """A loop whose blocks wait for one another, to save memory, is one on the host; its body may have kernels."""
+        if not isinstance(call.kernel, BlockLoop):
+            return torch_lines(call, source)
+        if call.kernel.concurrent:
+            return loop_lines(call.kernel, call, source, sizes, self.tiling)
+        inner = call.kernel.block_sizes(sizes)
+        return host_loop_lines(call.kernel, call, source, lambda each, within: self._lines(each, within, inner))
 
     def result(self, name: str) -> str:
         """The tensor."""

@@ -81,6 +81,19 @@ def test_tiles_are_those_of_the_sizes() -> None:
     assert "in chunks" in many
 
 
+def test_memory_limits_hold() -> None:
+    """Loops that save memory are loops here too, around torch's products and kernels."""
+    a, b = otus.tensor("a", (64, 80)), otus.tensor("b", (80, 96))
+    loss = {"s": otus.exp(otus.sin(a @ b)).sum(), "r": otus.tanh(a @ b).max(axis=1)}
+    f = compiled(loss, memory_limit=20000)
+    assert "for start in range(0, 64, " in f.source
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 80)), rng.standard_normal((80, 96))
+    found = f(a=x, b=y)
+    np.testing.assert_allclose(found["s"], np.exp(np.sin(x @ y)).sum())
+    np.testing.assert_allclose(found["r"], np.tanh(x @ y).max(1))
+
+
 def test_half_precision() -> None:
     x = otus.tensor("x", (4, 8), dtype="bfloat16")
     f = compiled(otus.softmax(x * 2, axis=-1))

@@ -1,0 +1,93 @@
+"""Loops over blocks as torch source, for what runs block by block to save memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ...ir import DType
+from ...ir.kernels import BlockLoop
+from ...ir.program import KernelCall, releases
+from ..names import comment
+from .source import TorchSource, torch_permuted
+
+_INDENT = "    "
+PrintCall = Callable[[KernelCall, TorchSource], list[str]]
+
+
+def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_call: PrintCall) -> list[str]:
+    """Memory for the results, and the loop that fills it."""
+    start, stop, size = source.temporary("start"), source.temporary("stop"), source.size(loop.size)
+    names: dict[str, str] = {}
+    views = []
+    for placeholder, name, axis in zip(loop.body.inputs, call.inputs, loop.cut, strict=True):
+        operand = names[placeholder] = source.buffers[name]
+        if axis is not None:
+            names[placeholder] = source.temporary(f"{operand}_{loop.symbol}")
+            views.append(f"{names[placeholder]} = {operand}{_index(axis, start, stop)}")
+    for buffer in loop.body.buffers:
+        names.setdefault(buffer.name, source.temporary(buffer.name))
+    length = source.temporary(loop.symbol)
+    inner = replace(source, program=loop.body, buffers=names, dims={**source.dims, loop.symbol: length})
+    body = _body(inner, print_call)
+    source.uses_device |= inner.uses_device
+    made, given = [], []
+    for result, part, join in zip(call.outputs, loop.body.outputs, loop.join, strict=True):
+        target = source.buffers[result]
+        made.append(f"{target} = {_initial(join, source, inner, part, loop)}")
+        given.append(_given(join, target, names[part], start, stop))
+    gone = [names[part] for part in loop.body.outputs] + [view.split(" = ")[0] for view in views]
+    lines = [f"{stop} = min({start} + {loop.block}, {size})", f"{length} = {stop} - {start}", *views, *body, *given]
+    lines.append(f"del {', '.join(gone)}")
+    return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
+
+
+def _index(axis: int, start: str, stop: str) -> str:
+    return f"[{', '.join([':'] * axis + [f'{start}:{stop}'])}]"
+
+
+def _body(source: TorchSource, print_call: PrintCall) -> list[str]:
+    """The body's statements; what is no longer needed is freed at once, as everywhere."""
+    types = source.program.buffer_map()
+    lines = []
+    for call, gone in zip(source.program.calls, releases(source.program), strict=True):
+        lines += [comment(call.text), *print_call(call, source)]
+        freed = [source.buffers[name] for name in gone if types[name].type.shape]
+        lines += [f"del {', '.join(freed)}"] if freed else []
+    return lines
+
+
+_FUNCTIONS = {"max": "maximum", "min": "minimum", "logsumexp": "logaddexp", "any": "logical_or", "all": "logical_and"}
+
+
+def _given(join: int | str, target: str, part: str, start: str, stop: str) -> str:
+    """The statement that writes a block's part, or combines it with those of the blocks before it."""
+    if isinstance(join, int):
+        return f"{target}{_index(join, start, stop)} = {part}"
+    if join in ("sum", "prod"):
+        return f"{target} {'+' if join == 'sum' else '*'}= {part}"
+    return f"torch.{_FUNCTIONS[join]}({target}, {part}, out={target})"
+
+
+def _initial(join: int | str, source: TorchSource, inner: TorchSource, part: str, loop: BlockLoop) -> str:
+    """Memory for a result: to be filled, or holding what combines to nothing."""
+    buffer = inner.program.buffer_map()[part]
+    dtype, sizes = buffer.type.dtype, list(buffer.type.shape)
+    if isinstance(join, int):
+        sizes[join] = loop.size
+        stored = source.shape(sizes[axis] for axis in buffer.layout)
+        made = source.made("empty", stored, dtype)
+        return torch_permuted(made, [buffer.layout.index(axis) for axis in range(len(sizes))])
+    return source.made("full", f"{source.shape(sizes)}, {_neutral(join, dtype)}", dtype)
+
+
+def _neutral(how: str, dtype: DType) -> str:
+    """What combines to nothing."""
+    if how in ("sum", "prod", "any", "all"):
+        return {"sum": "0", "prod": "1", "any": "False", "all": "True"}[how]
+    if dtype.is_inexact:
+        return 'float("inf")' if how == "min" else 'float("-inf")'
+    if dtype is DType.bool:
+        return str(how == "min")
+    bits = dtype.bits - (dtype.kind == "int")
+    return str(2**bits - 1 if how == "min" else (-(2**bits) if dtype.kind == "int" else 0))
