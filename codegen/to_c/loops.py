@@ -12,6 +12,7 @@ from ...ir.program import Buffer
 from ..loop_steps import NoForm, Operand, steps_of
 from ..names import docstring_text
 from .groups import Group, Placed, group_steps
+from .reductions import REDUCTIONS, neutral
 from .scalars import Statements, Value, c_type, number, print_scalar
 
 _INDENT = "    "
@@ -256,8 +257,8 @@ class _Nest:
                 return []
             if self._depth(placed) is not None:
                 kind = placed.step.reduction or ""
-                clauses.setdefault(_REDUCTIONS[kind].clause, []).append(self.sums[placed.step.buffer])
-                if _REDUCTIONS[kind].sees_nan and self._dtype(placed).is_inexact:
+                clauses.setdefault(REDUCTIONS[kind].clause, []).append(self.sums[placed.step.buffer])
+                if REDUCTIONS[kind].sees_nan and self._dtype(placed).is_inexact:
                     clauses.setdefault("|", []).append(f"{self.sums[placed.step.buffer]}_nan")
         text = "".join(f" reduction({sign}:{', '.join(names)})" for sign, names in clauses.items())
         return [f"#pragma omp simd{text}"]
@@ -278,7 +279,7 @@ class _Nest:
             if self._is_kept(step.buffer):
                 self.statements.lines.append(f"{self._target(placed)} = {value};")
             return
-        rule = _REDUCTIONS.get(step.reduction)
+        rule = REDUCTIONS.get(step.reduction)
         if rule is None or (step.reduction == "shift" and self._is_result(step.buffer)):
             raise NoForm(f"reduction {step.reduction}")
         if self._depth(placed) is None:
@@ -328,63 +329,18 @@ class _Nest:
     def _accumulators(self, placed: Placed) -> list[str]:
         name, dtype = self.sums[placed.step.buffer], self._dtype(placed)
         lines = [f"{c_type(dtype)} {name} = {neutral(placed.step.reduction or '', dtype)};"]
-        if _REDUCTIONS[placed.step.reduction or ""].sees_nan and dtype.is_inexact:
+        if REDUCTIONS[placed.step.reduction or ""].sees_nan and dtype.is_inexact:
             lines.append(f"int64_t {name}_nan = 0;")
         return lines
 
     def _ended(self, placed: Placed) -> list[str]:
         """The accumulator's value goes to where it is read, or into what the rows before gave."""
-        rule, dtype = _REDUCTIONS[placed.step.reduction or ""], self._dtype(placed)
+        rule, dtype = REDUCTIONS[placed.step.reduction or ""], self._dtype(placed)
         value = self.sums[placed.step.buffer]
         if rule.sees_nan and dtype.is_inexact:
             value = f"({value}_nan ? {number(float('nan'), dtype)} : {value})"
         target = self._target(placed)
         return [f"{target} = {rule.combined(target, value) if placed.sums_rows else value};"]
-
-
-# --- reductions --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Reduction:
-    """How a reduction takes in a value: the sign of OpenMP's clause, and the expression."""
-
-    clause: str
-    expression: str
-    sees_nan: bool = False
-
-    def accumulated(self, total: str, value: str) -> str:
-        """The accumulator after one more value."""
-        return self.expression.format(a=total, b=value)
-
-    def combined(self, total: str, value: str) -> str:
-        """The same in memory, where NaN has no flag of its own."""
-        if self.sees_nan:
-            sign = ">" if self.clause == "max" else "<"
-            return f"({value} {sign} {total}) | ({value} != {value}) ? {value} : {total}"
-        return self.accumulated(total, value)
-
-
-_REDUCTIONS = {
-    "sum": _Reduction("+", "{a} + {b}"),
-    "prod": _Reduction("*", "{a} * {b}"),
-    "max": _Reduction("max", "{b} > {a} ? {b} : {a}", sees_nan=True),
-    "min": _Reduction("min", "{b} < {a} ? {b} : {a}", sees_nan=True),
-    "shift": _Reduction("max", "{b} > {a} ? {b} : {a}", sees_nan=True),
-    "any": _Reduction("|", "{a} | {b}"),
-    "all": _Reduction("&", "{a} & {b}"),
-}
-
-
-def neutral(kind: str, dtype: DType) -> str:
-    """What a reduction begins with."""
-    if kind in ("max", "shift", "min") and not dtype.is_inexact:
-        raise NoForm(f"reduction {kind} of {dtype}")
-    if kind not in _REDUCTIONS:
-        raise NoForm(f"reduction {kind}")
-    infinity = float("inf")
-    value = {"prod": 1, "all": 1, "max": -infinity, "shift": -infinity, "min": infinity}.get(kind, 0)
-    return number(value, dtype)
 
 
 def _comment(text: str) -> str:
