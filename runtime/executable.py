@@ -49,7 +49,8 @@ class Executable:
             exec(self.code, namespace)
         except BaseException as error:
             _forget(filename)
-            if isinstance(error, RuntimeError):  # what an emitted module raises when it cannot compile its loops
+            # What an emitted module raises when it cannot compile its loops.
+            if isinstance(error, RuntimeError) and "\ndef _compiled(" in self.source:
                 raise UnsupportedError(f"backend 'c' cannot run: {error}; set CC, or use backend='numpy'") from error
             raise
         function: Callable[..., Any] = namespace[self.function]
