@@ -1,25 +1,29 @@
-"""What the rules of the NumPy emitter print with: names, sizes, axes in another order."""
+"""What the rules of every emitter in Python print with: names, sizes, ranges, axes in another order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from ..ir import DType, Size
+from ..ir import Node, Size
 from ..ir.dims import SizeFunction, Symbol, product
-from ..ir.program import KernelCall, Program
+from ..ir.operations import Constant
+from ..ir.program import KernelCall, Program, releases
 from ..ir.scalar import Number
 from ..ir.types import TensorType
-from .names import Names
-from .to_c.loops import CFunction
+from .names import Names, comment
+
+# Constants up to this many elements are listed in a module; larger ones stand there as their bytes.
+LISTED_ELEMENTS = 64
+_HEX_LINE = 96
+
+S = TypeVar("S", bound="Source")
 
 
 @dataclass
 class Source:
-    """The names of one module, and what its body has used so far.
-
-    ``functions`` are its functions in C, None where it is to have none.
-    """
+    """The names of one module, and what its body has used so far."""
 
     program: Program
     names: Names
@@ -27,7 +31,6 @@ class Source:
     dims: Mapping[str, str]
     helpers: set[str] = field(default_factory=set)
     used_dims: set[str] = field(default_factory=set)
-    functions: list[CFunction] | None = None
 
     def __post_init__(self) -> None:
         self._types = {name: buffer.type for name, buffer in self.program.buffer_map().items()}
@@ -96,20 +99,17 @@ class Source:
         return f"{name}.reshape({self.listed(product(group) for group in groups)})"
 
 
-def permuted(name: str, order: Sequence[int]) -> str:
-    """``name`` with its axes in another order, as a view."""
+def permuted(name: str, order: Sequence[int], method: str = "transpose") -> str:
+    """``name`` with its axes in another order, as a view; ``method`` is what that is called."""
     if list(order) == sorted(order):
         return name
-    return f"{name}.T" if len(order) == 2 else f"{name}.transpose({', '.join(map(str, order))})"
+    return f"{name}.T" if len(order) == 2 else f"{name}.{method}({', '.join(map(str, order))})"
 
 
-def aligned(name: str, labels: Sequence[int], axes: Sequence[int]) -> str:
+def aligned(name: str, labels: Sequence[int], axes: Sequence[int], method: str = "transpose") -> str:
     """``name`` broadcastable against ``axes``: its axes in their order, and new ones where it has none."""
-    name = permuted(name, [labels.index(axis) for axis in axes if axis in labels])
-    present = [axis in labels for axis in axes]
-    if not labels:
-        return name
-    return name + new_axes(present)
+    name = permuted(name, [labels.index(axis) for axis in axes if axis in labels], method)
+    return name + new_axes([axis in labels for axis in axes]) if labels else name
 
 
 def new_axes(present: Sequence[bool]) -> str:
@@ -125,25 +125,49 @@ def new_axes(present: Sequence[bool]) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def number_source(value: Number) -> str:
-    """A Python number as source, infinities and NaN included; negative ones in parentheses."""
+def number_text(value: Number, real: Callable[[float], str]) -> str:
+    """A Python number as source, floats as ``real`` writes them; negative ones in parentheses."""
     if isinstance(value, complex):
-        return f"complex({_float_source(value.real)}, {_float_source(value.imag)})"
-    text = _float_source(value) if isinstance(value, float) else repr(value)
+        return f"complex({real(value.real)}, {real(value.imag)})"
+    text = real(value) if isinstance(value, float) else repr(value)
     return f"({text})" if text.startswith("-") else text
 
 
-def _float_source(value: float) -> str:
-    if value != value:
-        return "np.nan"
-    if value in (float("inf"), float("-inf")):
-        return "np.inf" if value > 0 else "-np.inf"
-    return repr(value)
+def forward_range(start: Size, size: Size, step: int, extent: Size, source: Source) -> str:
+    """A strided range with ascending positions: what a backward range covers, from its other end."""
+    low = start if step > 0 else start + (size + -1) * step
+    high = start + size * step if step > 0 else start + 1
+    stride = abs(step)
+    if isinstance(size, int) and size == 0:
+        low, high = 0, 0
+    elif step > 1 and isinstance(size, int):
+        high = start + (size - 1) * step + 1
+    first = "" if low == 0 else source.size(low)
+    last = "" if high == extent else source.size(high)
+    return f"{first}:{last}" + (f":{stride}" if stride != 1 else "")
 
 
-def dtype_source(dtype: DType) -> str:
-    """A dtype as source, such as ``np.float64``."""
-    return "np.bool_" if dtype is DType.bool else f"np.{dtype.value}"
+def block_index(axis: int, block: str) -> str:
+    """The index of a block ``start:stop`` along one axis."""
+    return f"[{', '.join([':'] * axis + [block])}]"
+
+
+def body_lines(source: S, print_call: Callable[[KernelCall, S], list[str]]) -> list[str]:
+    """The statements of a loop's body; what is no longer needed is freed at once, as everywhere."""
+    types = source.program.buffer_map()
+    lines = []
+    for call, gone in zip(source.program.calls, releases(source.program), strict=True):
+        lines += [comment(call.text), *print_call(call, source)]
+        freed = [source.buffers[name] for name in gone if types[name].type.shape]
+        lines += [f"del {', '.join(freed)}"] if freed else []
+    return lines
+
+
+def hex_rows(node: Node) -> list[str]:
+    """The bytes of a constant as string literals, a few dozen on a line."""
+    assert isinstance(node.op, Constant)
+    digits = node.op.data.hex()
+    return [f'"{digits[k : k + _HEX_LINE]}"' for k in range(0, len(digits), _HEX_LINE)]
 
 
 def size_of(type: TensorType, labels: Sequence[int]) -> dict[int, Size]:

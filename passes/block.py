@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import ClassVar
 
-from ..ir import Graph, Node
+from ..ir import Graph, Node, Size
 from ..ir import operations as ops
 from ..ir.dims import evaluate
 from ..ir.kernels import Contraction, Direct, Kernel, Rearrangement
@@ -97,7 +97,8 @@ class _Blocking:
         self.kernels = {call.node: call.kernel for call in program.calls}
         self.outermost = _outermost_axes(program)
         streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large)
-        self.regions = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
+        found = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
+        self.regions = [region for region in found if evaluate(region.size, sizes) > 1]
 
     def _is_streamed(self, node: Node) -> bool:
         return node in self.kernels and is_streamed(self.kernels[node])
@@ -105,7 +106,7 @@ class _Blocking:
     def _is_worthwhile(self, stream: Stream) -> bool:
         members = stream.choices[0]
         steps = sum(_steps(node) for node in members if self.span[node] >= self.options.large)
-        return steps >= _WORTHWHILE_STEPS and self._positions(self._chosen(stream)) > 1
+        return steps >= _WORTHWHILE_STEPS
 
     def _chosen(self, stream: Stream) -> Members:
         """The index to cut along: one whose blocks are short, which needs no combination, outermost in memory."""
@@ -117,27 +118,13 @@ class _Blocking:
 
         return min(stream.choices, key=rank)
 
-    def _positions(self, members: Members) -> int:
-        """How many positions the index has."""
-        for node, index in members.items():
-            if isinstance(index.result, int):
-                return evaluate(node.type.shape[index.result], self.sizes)
-            for place, axis in index.places:
-                return evaluate(node.operands[place].type.shape[axis], self.sizes)
-        return 1
-
     def _row(self, members: Members) -> int:
         """Elements of the largest tensor for each position of the index."""
-        return max(self.span[node] for node in members) // max(self._positions(members), 1)
+        return max(self.span[node] for node in members) // max(evaluate(_cut_size(members), self.sizes), 1)
 
     def _region(self, stream: Stream) -> Region:
         members = self._chosen(stream)
-        ordered = {node: members[node] for node in self.order if node in members}
-        node, index = next(iter(ordered.items()))
-        if isinstance(index.result, int):
-            return Region(node.type.shape[index.result], ordered)
-        place, axis = index.places[0]
-        return Region(node.operands[place].type.shape[axis], ordered)
+        return Region(_cut_size(members), {node: members[node] for node in self.order if node in members})
 
     def graph_with_loops(self) -> Graph:
         """Each stream becomes a loop once all that it reads is there."""
@@ -173,6 +160,15 @@ class _Blocking:
             if node not in region.members:
                 found.update(x for x in node.operands if x in region.members)
         return found
+
+
+def _cut_size(members: Members) -> Size:
+    """The size of the index that a stream is cut along, as any of its nodes has it."""
+    node, index = next(iter(members.items()))
+    if isinstance(index.result, int):
+        return node.type.shape[index.result]
+    place, axis = index.places[0]
+    return node.operands[place].type.shape[axis]
 
 
 def is_streamed(kernel: Kernel) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...ir.kernels import BlockLoop
 from ...ir.program import KernelCall
 from ..names import Names
-from ..source import Source, dtype_source
+from ..to_numpy.source import NumpySource, dtype_source
 from .library import c_module
 from .loops import CFunction, c_function
 
@@ -23,7 +23,7 @@ def library_lines(functions: Sequence[CFunction], names: Names) -> list[str]:
 
 
 def call_lines(
-    loop: BlockLoop, call: KernelCall, source: Source, inner: Source, span: tuple[str, str]
+    loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource, span: tuple[str, str]
 ) -> tuple[list[str], list[str]]:
     """The statements before the loop that lay arrays out, and those that compute a block.
 
@@ -45,7 +45,7 @@ def call_lines(
 
 
 def _laid_out(
-    loop: BlockLoop, call: KernelCall, source: Source, inner: Source, function: CFunction
+    loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource, function: CFunction
 ) -> tuple[list[str], list[str]]:
     """Operands without gaps, in the order of axes that is planned, and the addresses of all that is whole."""
     outside = dict(zip(loop.body.inputs, call.inputs, strict=True))

@@ -9,17 +9,14 @@ from ...ir import Node
 from ...ir.operations import Constant
 from ...ir.program import KernelCall, Program
 from ..emitted import Emitted
-from ..module_emitter import ModuleEmitter
+from ..module_emitter import INDENT, ModuleEmitter
 from ..names import Names
-from ..source import Source, dtype_source, number_source
+from ..source import LISTED_ELEMENTS, hex_rows
 from ..to_c.calls import library_lines
 from ..to_c.loops import CFunction
 from .copied_helpers import HELPER_NAMES, helper_imports, helper_sources
 from .kernels import kernel_lines
-
-_INDENT = "    "
-_LISTED_ELEMENTS = 64
-_HEX_LINE = 96
+from .source import NumpySource, dtype_source, number_source
 
 
 def emit_numpy(
@@ -44,15 +41,17 @@ def emit_numpy(
 class _Emitter(ModuleEmitter):
     reserved: ClassVar[Sequence[str]] = ("np", *HELPER_NAMES)
 
+    source: NumpySource
+
     def __init__(
         self, program: Program, name: str, description: str, formulas: Sequence[str], loops_in_c: bool
     ) -> None:
         self._functions: list[CFunction] | None = [] if loops_in_c else None
         super().__init__(program, name, description, formulas)
 
-    def make_source(self, names: Names, buffers: dict[str, str], dims: dict[str, str]) -> Source:
+    def make_source(self, names: Names, buffers: dict[str, str], dims: dict[str, str]) -> NumpySource:
         """With functions in C, where it is to have any."""
-        return Source(self.program, names, buffers, dims, functions=self._functions)
+        return NumpySource(self.program, names, buffers, dims, functions=self._functions)
 
     def preamble(self) -> list[str]:
         """Imports, constants, the helpers that are used, and the library in C."""
@@ -83,15 +82,13 @@ def constant_lines(name: str, node: Node) -> list[str]:
     if array.ndim == 0:
         return [f"{name} = {dtype}({number_source(array.item())})"]
     shape = f"({', '.join(map(str, array.shape))}{',' if array.ndim == 1 else ''})"
-    if array.size <= _LISTED_ELEMENTS:
+    if array.size <= LISTED_ELEMENTS:
         values = ", ".join(number_source(value) for value in array.ravel().tolist())
         flat = f"np.array([{values}], {dtype})"
         return [f"{name} = {flat}" if array.ndim == 1 and array.size else f"{name} = {flat}.reshape({shape})"]
-    digits = node.op.data.hex()
-    rows = [digits[k : k + _HEX_LINE] for k in range(0, len(digits), _HEX_LINE)]
     return [
         f"# {array.size} numbers, as their bytes",
         f"{name} = np.frombuffer(bytes.fromhex(",
-        *(f'{_INDENT}"{row}"' for row in rows),
+        *(INDENT + row for row in hex_rows(node)),
         f'), "{array.dtype.str}").reshape({shape})',
     ]

@@ -19,38 +19,40 @@ from ...ir.kernels import (
 )
 from ...ir.program import KernelCall
 from ...ir.subscripts import LETTERS
-from ..source import Source, aligned, dtype_source, new_axes, number_source, permuted, size_of
+from ..coefficients import signed_coefficient
+from ..source import aligned, new_axes, permuted, size_of
 from .linear_algebra import factorisation_lines
 from .loops import loop_lines
-from .operations import OPERATION_RULES, signed_coefficient
+from .operations import OPERATION_RULES
+from .source import NumpySource, dtype_source, number_source
 
 Labels = tuple[int, ...]
 
 
-def kernel_lines(call: KernelCall, source: Source) -> list[str]:
+def kernel_lines(call: KernelCall, source: NumpySource) -> list[str]:
     """The statements of one kernel call."""
     rule = KERNEL_RULES[type(call.kernel)]
     return rule(call.kernel, call, source)
 
 
-def _assigned(call: KernelCall, source: Source, expression: str) -> list[str]:
+def _assigned(call: KernelCall, source: NumpySource, expression: str) -> list[str]:
     return [f"{source.target(call)} = {expression}"]
 
 
-def _direct(kernel: Direct, call: KernelCall, source: Source) -> list[str]:
+def _direct(kernel: Direct, call: KernelCall, source: NumpySource) -> list[str]:
     result = OPERATION_RULES[type(kernel.operation)](kernel.operation, call, source)
     return _assigned(call, source, result) if isinstance(result, str) else result
 
 
-def _loop(kernel: BlockLoop, call: KernelCall, source: Source) -> list[str]:
+def _loop(kernel: BlockLoop, call: KernelCall, source: NumpySource) -> list[str]:
     return loop_lines(kernel, call, source, kernel_lines)
 
 
-def _copy(kernel: Copy, call: KernelCall, source: Source) -> list[str]:
+def _copy(kernel: Copy, call: KernelCall, source: NumpySource) -> list[str]:
     return _assigned(call, source, f"np.array({source.operands(call)[0]})")
 
 
-def _factorisation(kernel: Factorisation, call: KernelCall, source: Source) -> list[str]:
+def _factorisation(kernel: Factorisation, call: KernelCall, source: NumpySource) -> list[str]:
     targets = [source.buffers[name] for name in call.outputs]
     return factorisation_lines(kernel, source.operands(call)[0], targets)
 
@@ -58,7 +60,7 @@ def _factorisation(kernel: Factorisation, call: KernelCall, source: Source) -> l
 # --- one operand -------------------------------------------------------------------------------
 
 
-def _rearrange(kernel: Rearrangement, call: KernelCall, source: Source) -> list[str]:
+def _rearrange(kernel: Rearrangement, call: KernelCall, source: NumpySource) -> list[str]:
     (name,), labels = source.operands(call), kernel.labels
     distinct = tuple(dict.fromkeys(labels))
     if distinct != labels:
@@ -93,7 +95,7 @@ def subscripts(inputs: Sequence[Labels], output: Labels) -> str:
     return f'"{",".join(texts[:-1])}->{texts[-1]}"'
 
 
-def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: Source) -> list[str]:
+def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: NumpySource) -> list[str]:
     target, result = source.target(call), source.target_type(call)
     distinct = tuple(dict.fromkeys(kernel.output))
     value = aligned(source.operands(call)[0], kernel.labels, distinct) if call.inputs else "1"
@@ -103,7 +105,7 @@ def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: Source) -> list[
     ]
 
 
-def _add_diagonal(kernel: DiagonalUpdate, call: KernelCall, source: Source) -> list[str]:
+def _add_diagonal(kernel: DiagonalUpdate, call: KernelCall, source: NumpySource) -> list[str]:
     target, dtype = source.target(call), source.target_type(call).dtype
     base, *tensors = source.operands(call)
     lines = [f"{target} = {base}" if kernel.in_place else f"{target} = np.array({base})"]
@@ -122,7 +124,7 @@ def _add_diagonal(kernel: DiagonalUpdate, call: KernelCall, source: Source) -> l
 # --- two operands ------------------------------------------------------------------------------
 
 
-def _contract(kernel: Contraction, call: KernelCall, source: Source) -> list[str]:
+def _contract(kernel: Contraction, call: KernelCall, source: NumpySource) -> list[str]:
     left, right = source.operands(call)
     if kernel.method == "product":
         axes = kernel.output
@@ -137,7 +139,7 @@ def _contract(kernel: Contraction, call: KernelCall, source: Source) -> list[str
 class _MatrixProduct:
     """``matmul`` of two operands, each with batch axes first and one axis for each merged group."""
 
-    def __init__(self, kernel: Contraction, call: KernelCall, source: Source) -> None:
+    def __init__(self, kernel: Contraction, call: KernelCall, source: NumpySource) -> None:
         self.kernel, self.source = kernel, source
         self.names = source.operands(call)
         self.sizes: dict[int, Size] = {}
@@ -200,7 +202,7 @@ class _MatrixProduct:
         return self.source.grouped(name, [[self.sizes[x] for x in group] for group in groups])
 
 
-KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, Source], list[str]]] = {
+KERNEL_RULES: dict[type[Kernel], Callable[[Any, KernelCall, NumpySource], list[str]]] = {
     Contraction: _contract,
     Rearrangement: _rearrange,
     DiagonalEmbedding: _embed,

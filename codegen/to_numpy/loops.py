@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...ir.kernels import BlockLoop
-from ...ir.program import KernelCall, releases
+from ...ir.program import KernelCall
 from ...ir.types import TensorType
 from ..loop_steps import NoForm
 from ..names import comment
-from ..source import Source, dtype_source, permuted
+from ..source import block_index, body_lines, permuted
 from ..to_c.calls import call_lines
+from .source import NumpySource, dtype_source
 
 _INDENT = "    "
-PrintCall = Callable[[KernelCall, Source], list[str]]
+PrintCall = Callable[[KernelCall, NumpySource], list[str]]
 
 
-def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: PrintCall) -> list[str]:
+def loop_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, print_call: PrintCall) -> list[str]:
     """The results' memory, and the loop that fills it."""
     start, stop = source.temporary("start"), source.temporary("stop")
     block = f"{start}:{stop}"
@@ -35,7 +36,7 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: Pr
             made.insert(0, comment(f"in NumPy, since there is no form in C here for {reason}"))
         else:
             return [*made, *before, *_function(parts, compute, source, (start, stop, size))]
-    body = [*views, *_body(inner, print_call)]
+    body = [*views, *body_lines(inner, print_call)]
     if loop.symbol in source.used_dims:
         body.insert(0, f"{length} = {stop} - {start}")
     if loop.concurrent:
@@ -48,7 +49,7 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: Source, print_call: Pr
     return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
 
 
-def _function(parts: _Parts, body: Sequence[str], source: Source, span: tuple[str, str, str]) -> list[str]:
+def _function(parts: _Parts, body: Sequence[str], source: NumpySource, span: tuple[str, str, str]) -> list[str]:
     """A function that computes one block, and the call that runs it for all blocks on all cores."""
     start, stop, size = span
     source.helpers.add("_in_blocks")
@@ -67,7 +68,7 @@ def _function(parts: _Parts, body: Sequence[str], source: Source, span: tuple[st
 class _Parts:
     """What a block gives: parts that lie side by side in the results, and parts that are combined."""
 
-    def __init__(self, loop: BlockLoop, call: KernelCall, source: Source, inner: Source) -> None:
+    def __init__(self, loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource) -> None:
         self.loop = loop
         named = zip(call.outputs, inner.program.outputs, loop.join, strict=True)
         self._parts = [(source.buffers[name], inner.buffers[value], join) for name, value, join in named]
@@ -80,7 +81,9 @@ class _Parts:
     def written(self, block: str) -> list[str]:
         """The statements that write a block of the results."""
         return [
-            f"{target}{_index(join, block)} = {part}" for target, part, join in self._parts if isinstance(join, int)
+            f"{target}{block_index(join, block)} = {part}"
+            for target, part, join in self._parts
+            if isinstance(join, int)
         ]
 
     def combined(self) -> list[str]:
@@ -88,7 +91,7 @@ class _Parts:
         return [_combined(join, target, part) for target, part, join in self._parts if isinstance(join, str)]
 
 
-def _inside(loop: BlockLoop, call: KernelCall, source: Source, block: str) -> tuple[Source, list[str]]:
+def _inside(loop: BlockLoop, call: KernelCall, source: NumpySource, block: str) -> tuple[NumpySource, list[str]]:
     """What the body is printed with, and the statements that take the operands' blocks."""
     names: dict[str, str] = {}
     views = []
@@ -97,27 +100,12 @@ def _inside(loop: BlockLoop, call: KernelCall, source: Source, block: str) -> tu
         names[placeholder] = operand
         if axis is not None:
             names[placeholder] = source.temporary(f"{operand}_{loop.symbol}")
-            views.append(f"{names[placeholder]} = {operand}{_index(axis, block)}")
+            views.append(f"{names[placeholder]} = {operand}{block_index(axis, block)}")
     for buffer in loop.body.buffers:
         if buffer.name not in names:
             names[buffer.name] = source.temporary(buffer.name)
     dims = {**source.dims, loop.symbol: source.temporary(loop.symbol)}
     return replace(source, program=loop.body, buffers=names, dims=dims), views
-
-
-def _index(axis: int, block: str) -> str:
-    return f"[{', '.join([':'] * axis + [block])}]"
-
-
-def _body(source: Source, print_call: PrintCall) -> list[str]:
-    """The body's statements; what is no longer needed is freed at once, as everywhere."""
-    types = source.program.buffer_map()
-    lines = []
-    for call, gone in zip(source.program.calls, releases(source.program), strict=True):
-        lines += [comment(call.text), *print_call(call, source)]
-        freed = [source.buffers[name] for name in gone if types[name].type.shape]
-        lines += [f"del {', '.join(freed)}"] if freed else []
-    return lines
 
 
 # how results are combined: what to begin with, and the function that takes in a block's
@@ -129,7 +117,7 @@ def _combined(how: str, target: str, part: str) -> str:
     return f"{target} += {part}" if how == "sum" else f"{_UFUNCS[how]}({target}, {part}, out={target})"
 
 
-def _initial(join: int | str, source: Source, inner: Source, part: str, loop: BlockLoop) -> str:
+def _initial(join: int | str, source: NumpySource, inner: NumpySource, part: str, loop: BlockLoop) -> str:
     """Memory for a result: to be filled, or holding what combines to nothing."""
     buffer = inner.program.buffer_map()[part]
     dtype = dtype_source(buffer.type.dtype)

@@ -6,27 +6,25 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...ir import DType, Size
 from ...ir import operations as ops
-from ...ir.dtypes import to_numpy_dtype
 from ...ir.operations import Operation
 from ...ir.program import KernelCall
-from ...ir.scalar import Number
-from ..source import Source, aligned, dtype_source, number_source
+from ..coefficients import signed_coefficient
+from ..source import aligned, forward_range
 from .linear_algebra import least_squares, pseudo_inverse
 from .scalars import ScalarPrinter, silences_warnings
+from .source import NumpySource, dtype_source, number_source
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
-Rule = Callable[[Any, KernelCall, Source], "str | list[str]"]
+Rule = Callable[[Any, KernelCall, NumpySource], "str | list[str]"]
 
 
 # --- elementwise -------------------------------------------------------------------------------
 
 
-def _map(op: ops.Map, call: KernelCall, source: Source) -> list[str]:
+def _map(op: ops.Map, call: KernelCall, source: NumpySource) -> list[str]:
     operands = [aligned(x, labels, range(op.rank)) for x, labels in zip(source.operands(call), op.inputs, strict=True)]
     printer = ScalarPrinter(source, operands, [x.dtype for x in source.types(call)])
     whole = printer.print(op.expression)
@@ -48,7 +46,7 @@ def _freed(statements: list[str], temporaries: Sequence[str]) -> list[str]:
     return lines
 
 
-def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Source) -> str:
+def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: NumpySource) -> str:
     dtype = source.target_type(call).dtype
     text = ""
     signed = [signed_coefficient(coefficient, dtype) for coefficient in op.coefficients]
@@ -67,24 +65,7 @@ def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Sou
     return text
 
 
-def signed_coefficient(coefficient: Number, dtype: DType) -> tuple[bool, Number]:
-    """Whether the term is subtracted, and the factor that is left; integers wrap as their dtype does."""
-    if isinstance(coefficient, complex) and coefficient.imag == 0:
-        coefficient = coefficient.real
-    if isinstance(coefficient, complex) or coefficient != coefficient or coefficient >= 0:
-        return False, _wrapped(coefficient, dtype)
-    return True, _wrapped(-coefficient, dtype)
-
-
-def _wrapped(factor: Number, dtype: DType) -> Number:
-    if dtype.kind not in ("int", "uint"):
-        return factor
-    info = np.iinfo(to_numpy_dtype(dtype))
-    span = int(info.max) - int(info.min) + 1
-    return (int(factor.real) - int(info.min)) % span + int(info.min)
-
-
-def _cast(op: ops.Cast, call: KernelCall, source: Source) -> str:
+def _cast(op: ops.Cast, call: KernelCall, source: NumpySource) -> str:
     (name,), (type,) = source.operands(call), source.types(call)
     part = ".real" if type.dtype.kind == "complex" and op.dtype.kind != "complex" else ""
     return f"{name}{part}.astype({dtype_source(op.dtype)})"
@@ -93,7 +74,7 @@ def _cast(op: ops.Cast, call: KernelCall, source: Source) -> str:
 # --- reductions --------------------------------------------------------------------------------
 
 
-def _reduce(op: ops.Reduce, call: KernelCall, source: Source) -> str:
+def _reduce(op: ops.Reduce, call: KernelCall, source: NumpySource) -> str:
     (name,), (type,) = source.operands(call), source.types(call)
     axis = f"axis={op.axes[0] if len(op.axes) == 1 else op.axes}"
     if op.kind in ("logsumexp", "shift"):
@@ -105,7 +86,7 @@ def _reduce(op: ops.Reduce, call: KernelCall, source: Source) -> str:
     return f"np.{op.kind}({', '.join(arguments)})"
 
 
-def _cumulative_sum(op: ops.CumulativeSum, call: KernelCall, source: Source) -> str:
+def _cumulative_sum(op: ops.CumulativeSum, call: KernelCall, source: NumpySource) -> str:
     (name,) = source.operands(call)
     dtype = dtype_source(source.target_type(call).dtype)
     if not op.reverse:
@@ -116,23 +97,23 @@ def _cumulative_sum(op: ops.CumulativeSum, call: KernelCall, source: Source) -> 
 # --- movement ----------------------------------------------------------------------------------
 
 
-def _broadcast(op: ops.Broadcast, call: KernelCall, source: Source) -> str:
+def _broadcast(op: ops.Broadcast, call: KernelCall, source: NumpySource) -> str:
     value = aligned(source.operands(call)[0], op.axes, range(len(op.shape)))
     return f"np.broadcast_to({value}, {source.shape(op.shape)})"
 
 
-def _reshape(op: ops.Reshape, call: KernelCall, source: Source) -> str:
+def _reshape(op: ops.Reshape, call: KernelCall, source: NumpySource) -> str:
     return f"{source.operands(call)[0]}.reshape({source.listed(op.shape)})"
 
 
 def _ranges(
-    starts: Sequence[Size], sizes: Sequence[Size], steps: Sequence[int], extents: Sequence[Size], source: Source
+    starts: Sequence[Size], sizes: Sequence[Size], steps: Sequence[int], extents: Sequence[Size], source: NumpySource
 ) -> str:
     """The index of strided ranges; backward ones are taken forward first, then turned around."""
     axes = list(zip(starts, sizes, steps, extents, strict=True))
     if not axes:
         return "[()]"
-    forward = [_forward(*axis, source) for axis in axes]
+    forward = [forward_range(*axis, source) for axis in axes]
     turned = ["::-1" if step < 0 else ":" for step in steps]
     if all(part == ":" for part in forward):
         forward, turned = turned, [":"]
@@ -147,26 +128,12 @@ def _index(parts: Sequence[str]) -> str:
     return f"[{', '.join(kept)}]"
 
 
-def _forward(start: Size, size: Size, step: int, extent: Size, source: Source) -> str:
-    """The range with ascending positions: what a backward range covers, from its other end."""
-    low = start if step > 0 else start + (size + -1) * step
-    high = start + size * step if step > 0 else start + 1
-    stride = abs(step)
-    if isinstance(size, int) and size == 0:
-        low, high = 0, 0
-    elif step > 1 and isinstance(size, int):
-        high = start + (size - 1) * step + 1
-    first = "" if low == 0 else source.size(low)
-    last = "" if high == extent else source.size(high)
-    return f"{first}:{last}" + (f":{stride}" if stride != 1 else "")
-
-
-def _slice(op: ops.Slice, call: KernelCall, source: Source) -> str:
+def _slice(op: ops.Slice, call: KernelCall, source: NumpySource) -> str:
     extents = source.types(call)[0].shape
     return source.operands(call)[0] + _ranges(op.starts, op.sizes, op.steps, extents, source)
 
 
-def _pad(op: ops.Pad, call: KernelCall, source: Source) -> list[str]:
+def _pad(op: ops.Pad, call: KernelCall, source: NumpySource) -> list[str]:
     target, (type,) = source.target(call), source.types(call)
     index = _ranges(op.starts, type.shape, op.steps, op.shape, source)
     place = index if index.count("[") == 1 else f"{index}[...]"
@@ -176,7 +143,7 @@ def _pad(op: ops.Pad, call: KernelCall, source: Source) -> list[str]:
     ]
 
 
-def _concatenate(op: ops.Concatenate, call: KernelCall, source: Source) -> str:
+def _concatenate(op: ops.Concatenate, call: KernelCall, source: NumpySource) -> str:
     operands = source.operands(call)
     return f"np.concatenate(({', '.join(operands)}{',' if len(operands) == 1 else ''}), axis={op.axis})"
 
@@ -186,12 +153,12 @@ def _indices(name: str, dtype: DType) -> str:
     return f"{name}.astype(np.int64)" if dtype is DType.uint64 else name
 
 
-def _take(op: ops.Take, call: KernelCall, source: Source) -> str:
+def _take(op: ops.Take, call: KernelCall, source: NumpySource) -> str:
     name, indices = source.operands(call)
     return f"np.take({name}, {_indices(indices, source.types(call)[1].dtype)}, axis={op.axis})"
 
 
-def _scatter_add(op: ops.ScatterAdd, call: KernelCall, source: Source) -> list[str]:
+def _scatter_add(op: ops.ScatterAdd, call: KernelCall, source: NumpySource) -> list[str]:
     target, (name, indices, updates) = source.target(call), source.operands(call)
     place = ", ".join([*["slice(None)"] * op.axis, _indices(indices, source.types(call)[1].dtype)])
     return [
@@ -203,16 +170,16 @@ def _scatter_add(op: ops.ScatterAdd, call: KernelCall, source: Source) -> list[s
 # --- leaves ------------------------------------------------------------------------------------
 
 
-def _delta(op: ops.Delta, call: KernelCall, source: Source) -> str:
+def _delta(op: ops.Delta, call: KernelCall, source: NumpySource) -> str:
     return f"np.eye({source.size(op.size)}, dtype={dtype_source(op.dtype)})"
 
 
-def _iota(op: ops.Iota, call: KernelCall, source: Source) -> str:
+def _iota(op: ops.Iota, call: KernelCall, source: NumpySource) -> str:
     size, dtype = source.size(op.size), dtype_source(op.dtype)
     return f"np.arange({size}).astype({dtype})" if op.dtype is DType.bool else f"np.arange({size}, dtype={dtype})"
 
 
-def _extent(op: ops.Extent, call: KernelCall, source: Source) -> str:
+def _extent(op: ops.Extent, call: KernelCall, source: NumpySource) -> str:
     return f"{dtype_source(op.dtype)}({source.size(op.size)})"
 
 
@@ -220,7 +187,7 @@ def _extent(op: ops.Extent, call: KernelCall, source: Source) -> str:
 
 
 def _library(function: str) -> Rule:
-    def rule(op: Operation, call: KernelCall, source: Source) -> str:
+    def rule(op: Operation, call: KernelCall, source: NumpySource) -> str:
         return f"np.linalg.{function}({', '.join(source.operands(call))})"
 
     return rule

@@ -15,7 +15,7 @@ import numpy as np
 from ...ir import DType, DTypeError, as_dtype, promote
 from ...ir.dtypes import to_numpy_dtype
 from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
-from ..source import Source, dtype_source, number_source
+from .source import NumpySource, dtype_source, number_source
 
 # How tightly the outermost operator binds.
 _COMPARE, _ADD, _MULTIPLY, _UNARY, _POWER, _ATOM = range(6)
@@ -50,7 +50,7 @@ SCALAR_RULES = frozenset({*_OPERATORS, *_UFUNCS, *_HELPERS, *_SPECIAL})
 
 @dataclass(frozen=True)
 class _Value:
-    """Source of a subexpression, how tightly it binds, and its dtype or weak Python number.
+    """NumpySource of a subexpression, how tightly it binds, and its dtype or weak Python number.
 
     ``array`` says that the source is an array although its number is weak.
     """
@@ -82,7 +82,7 @@ class _Value:
 class ScalarPrinter:
     """Prints one scalar expression; what it uses several times becomes a statement of its own."""
 
-    def __init__(self, source: Source, operands: Sequence[str], dtypes: Sequence[DType]) -> None:
+    def __init__(self, source: NumpySource, operands: Sequence[str], dtypes: Sequence[DType]) -> None:
         self.source, self.operands, self.dtypes = source, operands, dtypes
         self.statements: list[str] = []
         self.temporaries: list[str] = []

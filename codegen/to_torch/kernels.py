@@ -22,8 +22,8 @@ from ...ir.kernels import (
 )
 from ...ir.operations import QR, SVD, HermitianEigen
 from ...ir.program import KernelCall
+from ..coefficients import signed_coefficient
 from ..source import new_axes, size_of
-from ..to_numpy.operations import signed_coefficient
 from .operations import TORCH_RULES, sum_of
 from .source import TorchSource, torch_aligned, torch_number, torch_permuted
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ...ir import DType
 from ...ir.kernels import BlockLoop
-from ...ir.program import KernelCall, releases
-from ..names import comment
+from ...ir.program import KernelCall
+from ..source import block_index, body_lines
 from .source import TorchSource, torch_permuted
 
 _INDENT = "    "
@@ -24,12 +24,12 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_cal
         operand = names[placeholder] = source.buffers[name]
         if axis is not None:
             names[placeholder] = source.temporary(f"{operand}_{loop.symbol}")
-            views.append(f"{names[placeholder]} = {operand}{_index(axis, start, stop)}")
+            views.append(f"{names[placeholder]} = {operand}{block_index(axis, f'{start}:{stop}')}")
     for buffer in loop.body.buffers:
         names.setdefault(buffer.name, source.temporary(buffer.name))
     length = source.temporary(loop.symbol)
     inner = replace(source, program=loop.body, buffers=names, dims={**source.dims, loop.symbol: length})
-    body = _body(inner, print_call)
+    body = body_lines(inner, print_call)
     source.uses_device |= inner.uses_device
     made, given = [], []
     for result, part, join in zip(call.outputs, loop.body.outputs, loop.join, strict=True):
@@ -42,28 +42,13 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_cal
     return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
 
 
-def _index(axis: int, start: str, stop: str) -> str:
-    return f"[{', '.join([':'] * axis + [f'{start}:{stop}'])}]"
-
-
-def _body(source: TorchSource, print_call: PrintCall) -> list[str]:
-    """The body's statements; what is no longer needed is freed at once, as everywhere."""
-    types = source.program.buffer_map()
-    lines = []
-    for call, gone in zip(source.program.calls, releases(source.program), strict=True):
-        lines += [comment(call.text), *print_call(call, source)]
-        freed = [source.buffers[name] for name in gone if types[name].type.shape]
-        lines += [f"del {', '.join(freed)}"] if freed else []
-    return lines
-
-
 _FUNCTIONS = {"max": "maximum", "min": "minimum", "logsumexp": "logaddexp", "any": "logical_or", "all": "logical_and"}
 
 
 def _given(join: int | str, target: str, part: str, start: str, stop: str) -> str:
     """The statement that writes a block's part, or combines it with those of the blocks before it."""
     if isinstance(join, int):
-        return f"{target}{_index(join, start, stop)} = {part}"
+        return f"{target}{block_index(join, f'{start}:{stop}')} = {part}"
     if join in ("sum", "prod"):
         return f"{target} {'+' if join == 'sum' else '*'}= {part}"
     return f"torch.{_FUNCTIONS[join]}({target}, {part}, out={target})"

@@ -10,7 +10,8 @@ from ...ir import operations as ops
 from ...ir.operations import Operation
 from ...ir.program import KernelCall
 from ...ir.scalar import Argument
-from ..to_numpy.operations import signed_coefficient
+from ..coefficients import signed_coefficient
+from ..source import forward_range
 from ..typed_scalars import TypedValue
 from .scalars import TorchPrinter
 from .source import TorchSource, dims_argument, torch_aligned, torch_dtype, torch_number
@@ -115,23 +116,11 @@ def _ranges(
     starts: Sequence[Size], sizes: Sequence[Size], steps: Sequence[int], extents: Sequence[Size], source: TorchSource
 ) -> tuple[str, list[int]]:
     """The index of strided ranges, forward as torch wants them, and the axes to turn around after it."""
-    forward = [_forward(*axis, source) for axis in zip(starts, sizes, steps, extents, strict=True)]
+    forward = [forward_range(*axis, source) for axis in zip(starts, sizes, steps, extents, strict=True)]
     turned = [axis for axis, step in enumerate(steps) if step < 0]
     while forward and forward[-1] == ":":
         forward.pop()
     return (f"[{', '.join(forward)}]" if forward else ""), turned
-
-
-def _forward(start: Size, size: Size, step: int, extent: Size, source: TorchSource) -> str:
-    """The range with ascending positions: what a backward range covers, from its other end."""
-    low = start if step > 0 else start + (size + -1) * step
-    stride = abs(step)
-    if isinstance(size, int) and size == 0:
-        return "0:0"
-    high = low + (size - 1) * stride + 1
-    first = "" if low == 0 else source.size(low)
-    last = "" if high == extent else source.size(high)
-    return f"{first}:{last}" + (f":{stride}" if stride != 1 else "")
 
 
 def _flipped(axes: Sequence[int]) -> str:

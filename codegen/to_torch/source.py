@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ...ir import DType, UnsupportedError
 from ...ir.scalar import Number
-from ..source import Source, new_axes
+from ..source import Source, aligned, number_text, permuted
 
 # The dtypes that torch computes with; its wider unsigned integers can only be stored.
 TORCH_DTYPES = {
@@ -48,10 +48,7 @@ def torch_dtype(dtype: DType) -> str:
 
 def torch_number(value: Number) -> str:
     """A Python number as source, infinities and NaN included; negative ones in parentheses."""
-    if isinstance(value, complex):
-        return f"complex({_float(value.real)}, {_float(value.imag)})"
-    text = _float(value) if isinstance(value, float) else repr(value)
-    return f"({text})" if text.startswith("-") else text
+    return number_text(value, _float)
 
 
 def _float(value: float) -> str:
@@ -60,15 +57,12 @@ def _float(value: float) -> str:
 
 def torch_permuted(name: str, order: Sequence[int]) -> str:
     """``name`` with its axes in another order, as a view."""
-    if list(order) == sorted(order):
-        return name
-    return f"{name}.T" if len(order) == 2 else f"{name}.permute({', '.join(map(str, order))})"
+    return permuted(name, order, "permute")
 
 
 def torch_aligned(name: str, labels: Sequence[int], axes: Sequence[int]) -> str:
     """``name`` broadcastable against ``axes``: its axes in their order, and new ones where it has none."""
-    name = torch_permuted(name, [labels.index(axis) for axis in axes if axis in labels])
-    return name + new_axes([axis in labels for axis in axes]) if labels else name
+    return aligned(name, labels, axes, "permute")
 
 
 def dims_argument(axes: Iterable[int]) -> str:

@@ -13,6 +13,7 @@ from ..copied_functions import copied, functions_in
 from ..emitted import Emitted
 from ..module_emitter import INDENT, ModuleEmitter
 from ..names import Names
+from ..source import LISTED_ELEMENTS, hex_rows
 from ..to_torch.kernels import torch_lines
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_dtype, torch_number
@@ -20,8 +21,6 @@ from .calls import loop_lines
 from .tiles import Tiling
 
 _TORCH_HELPERS, _TRITON_HELPERS = "to_torch/helpers.py", "to_triton/helpers.py"
-_LISTED_ELEMENTS = 64
-_HEX_LINE = 96
 
 
 def emit_triton(
@@ -123,13 +122,11 @@ def _constant_lines(name: str, node: Node) -> list[str]:
     assert isinstance(node.op, Constant)
     array, dtype = node.op.array, torch_dtype(node.op.dtype)
     shape = f"({', '.join(map(str, array.shape))}{',' if array.ndim == 1 else ''})"
-    if array.size <= _LISTED_ELEMENTS:
+    if array.size <= LISTED_ELEMENTS:
         values = ", ".join(torch_number(value) for value in array.ravel().tolist())
         return [f'"{name}": torch.tensor([{values}], dtype={dtype}).reshape({shape}),']
-    digits = node.op.data.hex()
-    rows = [digits[k : k + _HEX_LINE] for k in range(0, len(digits), _HEX_LINE)]
     return [
         f'"{name}": torch.frombuffer(bytearray.fromhex(  # {array.size} numbers, as their bytes',
-        *(f'{INDENT}"{row}"' for row in rows),
+        *(INDENT + row for row in hex_rows(node)),
         f"), dtype={dtype}).reshape({shape}),",
     ]

@@ -1,0 +1,26 @@
+"""Coefficients of sums as source has them: a sign, and a factor that wraps as its dtype does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import DType
+from ..ir.dtypes import to_numpy_dtype
+from ..ir.scalar import Number
+
+
+def signed_coefficient(coefficient: Number, dtype: DType) -> tuple[bool, Number]:
+    """Whether the term is subtracted, and the factor that is left; integers wrap as their dtype does."""
+    if isinstance(coefficient, complex) and coefficient.imag == 0:
+        coefficient = coefficient.real
+    if isinstance(coefficient, complex) or coefficient != coefficient or coefficient >= 0:
+        return False, _wrapped(coefficient, dtype)
+    return True, _wrapped(-coefficient, dtype)
+
+
+def _wrapped(factor: Number, dtype: DType) -> Number:
+    if dtype.kind not in ("int", "uint"):
+        return factor
+    info = np.iinfo(to_numpy_dtype(dtype))
+    span = int(info.max) - int(info.min) + 1
+    return (int(factor.real) - int(info.min)) % span + int(info.min)
