@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir import DType, promote
-from ..ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
+from ..ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder, use_counts
 
 _ATOM = re.compile(r"[\w.]+|[\w.]+\([^()]*\)")
 _LONGEST = 60  # characters of an expression that stands within another
@@ -76,7 +76,7 @@ class TypedPrinter(ABC):
     def print(self, expression: Scalar, operands: Sequence[TypedValue], wanted: DType) -> str:
         """The source of the whole in ``wanted``."""
         result = infer_dtype(expression, [x.dtype for x in operands])
-        uses = _use_counts(expression)
+        uses = use_counts(expression)
         values: dict[Scalar, TypedValue] = {}
         for part in postorder(expression):
             value = self._value(part, operands, values)
@@ -162,12 +162,3 @@ def _inner(function: str, operands: Sequence[TypedValue], kind: DType | Number) 
     if isinstance(kind, DType) and kind.is_inexact and function not in _OF_OPERANDS:
         return kind
     return common
-
-
-def _use_counts(expression: Scalar) -> dict[Scalar, int]:
-    uses: dict[Scalar, int] = {}
-    for part in postorder(expression):
-        if isinstance(part, Call):
-            for operand in part.arguments:
-                uses[operand] = uses.get(operand, 0) + 1
-    return uses

@@ -243,6 +243,20 @@ def postorder(expression: Scalar) -> list[Scalar]:
     return order
 
 
+def use_counts(expression: Scalar) -> dict[Scalar, int]:
+    """How often each distinct subexpression but the whole is an argument of another.
+
+    >>> {scalar_text(part): count for part, count in use_counts(parse_scalar("a * a + b")).items()}
+    {'a': 2, 'a * a': 1, 'b': 1}
+    """
+    uses: dict[Scalar, int] = {}
+    for part in postorder(expression):
+        if isinstance(part, Call):
+            for operand in part.arguments:
+                uses[operand] = uses.get(operand, 0) + 1
+    return uses
+
+
 def substitute_arguments(expression: Scalar, values: Sequence[Scalar]) -> Scalar:
     """Replace operand ``k`` by ``values[k]`` throughout."""
     places: dict[Scalar, Scalar] = {

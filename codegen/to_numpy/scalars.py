@@ -14,7 +14,7 @@ import numpy as np
 
 from ...ir import DType, DTypeError, as_dtype, promote
 from ...ir.dtypes import to_numpy_dtype
-from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
+from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder, use_counts
 from .source import NumpySource, dtype_source, number_source
 
 # How tightly the outermost operator binds.
@@ -89,7 +89,7 @@ class ScalarPrinter:
 
     def print(self, expression: Scalar) -> str:
         """The source of the whole: a fresh array of the dtype that the rules give."""
-        uses = _use_counts(expression)
+        uses = use_counts(expression)
         values: dict[Scalar, _Value] = {}
         for part in postorder(expression):
             value = self._value(part, values)
@@ -299,15 +299,6 @@ def _underlying(function: str) -> np.ufunc:
     if function in special:
         return special[function]
     return _OPERATORS[function][0] if function in _OPERATORS else _UFUNCS[function]
-
-
-def _use_counts(expression: Scalar) -> dict[Scalar, int]:
-    uses: dict[Scalar, int] = {}
-    for part in postorder(expression):
-        if isinstance(part, Call):
-            for operand in part.arguments:
-                uses[operand] = uses.get(operand, 0) + 1
-    return uses
 
 
 def silences_warnings(expression: Scalar) -> bool:
