@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Size
-from ..loop_steps import Step
+from ...ir.loop_steps import Step
 
 
 @dataclass

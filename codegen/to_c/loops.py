@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ...ir import DType, Size
 from ...ir.dims import dim
 from ...ir.kernels import BlockLoop
+from ...ir.loop_steps import NoForm, Operand, steps_of
 from ...ir.program import Buffer
-from ..loop_steps import NoForm, Operand, steps_of
 from ..names import docstring_text
 from .groups import Group, Placed, group_steps
 from .reductions import REDUCTIONS, neutral

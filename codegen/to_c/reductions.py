@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir import DType
-from ..loop_steps import NoForm
+from ...ir.loop_steps import NoForm
 from .scalars import number
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...ir import DType, promote
+from ...ir.loop_steps import NoForm
 from ...ir.scalar import SCALAR_FUNCTIONS, Argument, Call, Literal, Number, Scalar, infer_dtype, postorder
-from ..loop_steps import NoForm
 
 C_TYPES = {
     DType.float64: "double", DType.float32: "float", DType.bool: "_Bool", DType.int64: "int64_t",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...ir.kernels import BlockLoop
+from ...ir.loop_steps import NoForm
 from ...ir.program import KernelCall
 from ...ir.types import TensorType
-from ..loop_steps import NoForm
 from ..names import comment
 from ..source import block_index, body_lines, permuted
 from ..to_c.calls import call_lines

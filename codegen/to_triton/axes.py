@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from ...ir import Size
 from ...ir.dims import dim, evaluate
 from ...ir.kernels import BlockLoop
+from ...ir.loop_steps import NoForm, Step
 from ...ir.program import Buffer
-from ..loop_steps import NoForm, Step
 
 Index = int
 _FEW, _LONG = 2048, 2048  # positions that are too few for a GPU, and those that are many for one program

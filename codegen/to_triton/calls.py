@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from ...ir import Size
 from ...ir.kernels import BlockLoop
+from ...ir.loop_steps import NoForm
 from ...ir.program import KernelCall
-from ..loop_steps import NoForm
 from ..names import comment
 from ..to_torch.kernels import torch_lines
 from ..to_torch.operations import reduced

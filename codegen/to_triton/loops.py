@@ -14,9 +14,9 @@ from dataclasses import replace
 from ...ir import Size
 from ...ir.dims import dim, product
 from ...ir.kernels import BlockLoop
+from ...ir.loop_steps import NoForm, steps_of
 from ...ir.program import Buffer
 from ...ir.scalar import Argument
-from ..loop_steps import NoForm, steps_of
 from ..names import Names, docstring_text
 from ..source import Source
 from ..typed_scalars import TypedValue, within

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...ir import DType
+from ...ir.loop_steps import Operand, Step
 from ...ir.scalar import argument, call
-from ..loop_steps import Operand, Step
 from .scalars import TRITON_DTYPES
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from ...ir import DType
+from ...ir.loop_steps import NoForm
 from ...ir.scalar import Number
-from ..loop_steps import NoForm
 from ..to_torch.source import torch_number
 from ..typed_scalars import TypedPrinter, within
 

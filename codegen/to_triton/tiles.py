@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...ir import Size
 from ...ir.dims import evaluate, product
-from ..loop_steps import NoForm
+from ...ir.loop_steps import NoForm
 from .axes import Axes, Index
 
 
