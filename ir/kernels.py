@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from .cost import human_bytes
 from .dims import Size, evaluate
 from .operations import Operation
 from .scalar import Number
@@ -215,6 +216,56 @@ class BlockLoop(Kernel):
         cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)
         cores = " on all cores" if self.concurrent else ""
         return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
+
+
+@dataclass(frozen=True)
+class ProductTile:
+    """How a GPU's kernel carries out a matrix product.
+
+    Each program makes ``rows`` × ``columns`` of the result from ``inner`` summed positions at a time, with ``warps``
+    warps of threads and ``stages`` reads under way.  ``splits`` programs share a sum, whose parts are added up in
+    one order afterwards.  ``group`` blocks of rows run side by side, so that what they read stays in cache.
+    """
+
+    rows: int = 64
+    columns: int = 64
+    inner: int = 32
+    warps: int = 4
+    stages: int = 3
+    splits: int = 1
+    group: int = 8
+
+    @property
+    def text(self) -> str:
+        """``64 x 64 x 32, 4 warps, 3 stages, sum in 2 parts``."""
+        split = f", sum in {self.splits} parts" if self.splits > 1 else ""
+        return f"{self.rows} x {self.columns} x {self.inner}, {self.warps} warps, {self.stages} stages{split}"
+
+
+@dataclass(frozen=True)
+class FusedProduct(Kernel):
+    """A contraction with work before and after it, as one kernel of a GPU.
+
+    ``body`` has the calls as they would run one by one: what makes the operands, the contraction, and what is done
+    to its result ``product``.  ``moved`` are the bytes of memory that the kernel reads and writes and those of the
+    separate steps; ``seconds`` is the time of both, ``measured`` or planned; all 0 where nothing was planned.
+    """
+
+    name: ClassVar[str] = "product"
+    body: Program
+    product: str
+    tile: ProductTile
+    moved: tuple[int, int] = field(default=(0, 0), compare=False)
+    seconds: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
+    measured: bool = field(default=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """``of t0 by tiles of 64 x 64 x 32, 4 warps, 3 stages: moves 3 MiB, not 7 MiB, planned 5 µs, not 8 µs``."""
+        moved, seconds = [human_bytes(x) for x in self.moved], [f"{x * 1e6:.3g} µs" for x in self.seconds]
+        word = "measured" if self.measured else "planned"
+        reason = f": moves {moved[0]}, not {moved[1]}, {word} {seconds[0]}, not {seconds[1]}"
+        return f"of {self.product} by tiles of {self.tile.text}{reason if self.seconds[1] else ''}"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..ir import Size
-from ..ir import operations as ops
-from ..ir.kernels import Contraction, Copy, Direct, Kernel, Rearrangement
-from ..ir.program import KernelCall, Program
-from ..ir.scalar import Scalar, argument, call
-from ..ir.types import TensorType
+from . import operations as ops
+from .dims import Size, substitute
+from .dtypes import DType
+from .kernels import BlockLoop, Contraction, Copy, Direct, Kernel, Rearrangement
+from .program import KernelCall, Program
+from .scalar import Scalar, argument, call
+from .types import TensorType
 
 
 class NoForm(Exception):
@@ -52,6 +53,44 @@ def steps_of(body: Program) -> list[Step]:
     types = {name: buffer.type for name, buffer in body.buffer_map().items()}
     steps = [_step(each.kernel, each, [types[name] for name in each.inputs]) for each in body.calls]
     return [replace(step, text=each.text) for step, each in zip(steps, body.calls, strict=True)]
+
+
+def opened_steps(body: Program) -> tuple[list[Step], dict[str, DType]]:
+    """The steps of a program, those of its loops over blocks among them, and the dtype of every buffer.
+
+    What a loop keeps to itself is called after the loop's first result.  Raises ``NoForm`` as :func:`steps_of` does,
+    and where the blocks of a loop depend on one another, or are combined in another way than by one reduction.
+    """
+    dtypes = {name: buffer.type.dtype for name, buffer in body.buffer_map().items()}
+    steps: list[Step] = []
+    for each in body.calls:
+        if isinstance(each.kernel, BlockLoop):
+            found, inner = _of_loop(each.kernel, each)
+            steps += found
+            dtypes |= inner
+        else:
+            types = [body.buffer_map()[name].type for name in each.inputs]
+            steps.append(replace(_step(each.kernel, each, types), text=each.text))
+    return steps, dtypes
+
+
+def _of_loop(loop: BlockLoop, made: KernelCall) -> tuple[list[Step], dict[str, DType]]:
+    """The steps of a loop on whole tensors, under the names that these have outside of it."""
+    if not loop.concurrent:
+        raise NoForm("a loop whose blocks wait for one another")
+    names = {name: f"{made.outputs[0]}.{name}" for name in loop.body.buffer_map()}
+    names |= dict(zip(loop.body.inputs, made.inputs, strict=True))
+    names |= dict(zip(loop.body.outputs, made.outputs, strict=True))
+    block, joins = {loop.symbol: loop.size}, dict(zip(loop.body.outputs, loop.join, strict=True))
+    found = []
+    for step in steps_of(loop.body):
+        join = joins.get(step.buffer, 0)
+        if isinstance(join, str) and join != step.reduction:
+            raise NoForm(f"blocks combined by {join}, in {step.text}")
+        operands = tuple(Operand(names[x.buffer], x.axes) for x in step.operands)
+        sizes = tuple(substitute(size, block) for size in step.sizes)
+        found.append(replace(step, buffer=names[step.buffer], operands=operands, sizes=sizes))
+    return found, {names[name]: buffer.type.dtype for name, buffer in loop.body.buffer_map().items()}
 
 
 def _step(kernel: Kernel, made: KernelCall, types: Sequence[TensorType]) -> Step:

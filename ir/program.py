@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .cost import human_bytes
 from .dims import Size, evaluate, product
 from .errors import VerificationError
-from .kernels import BlockLoop, Contraction, DiagonalUpdate, Kernel
+from .kernels import BlockLoop, Contraction, DiagonalUpdate, FusedProduct, Kernel
 from .node import Node
 from .types import TensorType
 
@@ -175,6 +175,8 @@ def verify_program(program: Program) -> None:
             if name in ready or name not in buffers:
                 raise VerificationError(f"{call.kernel.name} makes buffer {name!r} twice, or it is not declared")
             ready.add(name)
+        if isinstance(call.kernel, FusedProduct):
+            _verify_fused(call, call.kernel)
     _verify_outputs(program, buffers, ready)
     _verify_updates(program, buffers)
     _verify_marks(program)
@@ -192,6 +194,17 @@ def _verify_updates(program: Program, buffers: Mapping[str, Buffer]) -> None:
                 f"{call.kernel.name} writes into {buffers[name].role} {name!r}, which is read in {readers} places; "
                 "it may write into a temporary with memory of its own that nothing else reads"
             )
+
+
+def _verify_fused(call: KernelCall, kernel: FusedProduct) -> None:
+    """The body is a program of its own, of the call's inputs and outputs, with the contraction in it."""
+    body = kernel.body
+    verify_program(body)
+    if (call.inputs, call.outputs) != (body.inputs, body.outputs):
+        raise VerificationError(f"the body of the fused product {kernel.product!r} reads {body.inputs} and makes "
+                                f"{body.outputs}, but its call {call.inputs} and {call.outputs}")  # fmt: skip
+    if not any(isinstance(each.kernel, Contraction) and each.outputs == (kernel.product,) for each in body.calls):
+        raise VerificationError(f"no contraction in the body of the fused product makes {kernel.product!r}")
 
 
 def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[str]) -> None:
@@ -250,7 +263,7 @@ def program_text(program: Program) -> str:
     lines += [f"  constant {name}: {buffers[name].type}" for name, _ in program.constants]
     for call, gone in zip(program.calls, releases(program), strict=True):
         lines.append(f"  {_call_text(call, gone, buffers)}")
-        if isinstance(call.kernel, BlockLoop):
+        if isinstance(call.kernel, (BlockLoop, FusedProduct)):
             lines += [f"    {text}" for text in program_text(call.kernel.body).splitlines()]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,219 @@
+"""The form that a fused product has: its steps with the indices of the contraction that each of their axes runs along.
+
+Rows, columns and summed indices of the contraction are the dimensions of a kernel's tiles.  A step before the
+contraction makes elements of an operand as they are read; one after it works on a tile of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from .dims import Size
+from .dtypes import DType
+from .kernels import Contraction
+from .loop_steps import NoForm, Step, opened_steps
+from .program import KernelCall, Program
+
+Index = int
+Axes = tuple[Union[Index, None], ...]
+GROUPS = ("batch", "rows", "columns", "inner")
+DOT_DTYPES = (DType.float16, DType.bfloat16, DType.float32, DType.float64)
+# Reductions of which programs can each give a part.
+_OF_PARTS = ("sum", "prod", "max", "min", "any", "all")
+
+
+@dataclass(frozen=True)
+class ProductStep:
+    """A step, and the index of the contraction that each axis of its space runs along; None for an axis of size 1.
+
+    ``over`` are the groups, of ``"rows"`` and ``"columns"``, that it reduces.
+    """
+
+    step: Step
+    indices: Axes
+    over: frozenset[str]
+
+    def operand(self, position: int) -> Axes:
+        """The indices of the axes of an operand."""
+        return tuple(self.indices[axis] for axis in self.step.operands[position].axes)
+
+    @property
+    def result(self) -> Axes:
+        """The indices of the axes of the result."""
+        return tuple(self.indices[axis] for axis in self.step.result)
+
+
+@dataclass(frozen=True)
+class ProductForm:
+    """What a fused product computes.
+
+    ``left`` and ``right`` are the operands of the contraction and the indices of their axes, ``before`` the steps
+    that make either, ``after`` what is done to its result ``product``.  ``whole`` are the groups of which a tile
+    must have all positions, since what is reduced over them is read again.  ``groups`` has the indices of each of
+    ``GROUPS``, those of size 1 left out.
+    """
+
+    product: str
+    left: tuple[str, Axes]
+    right: tuple[str, Axes]
+    result: Axes
+    before: tuple[ProductStep, ...]
+    after: tuple[ProductStep, ...]
+    groups: Mapping[str, tuple[Index, ...]]
+    sizes: Mapping[Index, Size]
+    dtypes: Mapping[str, DType]
+    whole: frozenset[str]
+
+    def accesses(self, body: Program) -> list[tuple[str, Axes]]:
+        """What is read and written in memory, with the indices of its axes."""
+        outside = {*body.inputs, *body.outputs}
+        found = [self.left, self.right, (self.product, self.result)]
+        for each in (*self.before, *self.after):
+            found += [(x.buffer, each.operand(k)) for k, x in enumerate(each.step.operands)]
+            found.append((each.step.buffer, each.result))
+        return [each for each in dict.fromkeys(found) if each[0] in outside]
+
+    def parts_over(self, each: ProductStep) -> frozenset[str]:
+        """The groups over which programs give parts of a step's result."""
+        return each.over - self.whole
+
+
+def product_form(body: Program, product: str) -> ProductForm:
+    """The form of a program with one contraction, whose result is ``product``; raises ``NoForm`` where it has none.
+
+    It has none where an index of the contraction would be that of two axes of one tensor, where a step has an
+    index that the contraction has not, where a dtype is one that ``DOT_DTYPES`` lacks, and where less than
+    all rows or all columns are reduced.
+    """
+    call = next(each for each in body.calls if each.outputs == (product,))
+    kernel = call.kernel
+    assert isinstance(kernel, Contraction)
+    _check(kernel, call, body)
+    position = body.calls.index(call)
+    before, _ = opened_steps(_part(body, body.calls[:position]))
+    after, _ = opened_steps(_part(body, body.calls[position + 1 :]))
+    _, dtypes = opened_steps(_part(body, [x for x in body.calls if x is not call]))
+    types = {name: buffer.type for name, buffer in body.buffer_map().items()}
+    sizes: dict[Index, Size] = {}
+    for name, labels in zip(call.inputs, (kernel.left, kernel.right), strict=True):
+        sizes.update(zip(labels, types[name].shape, strict=True))
+    ties = _Ties(call, kernel, [*before, *after])
+    groups = {
+        "batch": kernel.batch, "rows": kernel.rows, "columns": kernel.columns, "inner": kernel.inner,
+    }  # fmt: skip
+    groups = {name: tuple(x for x in labels if sizes[x] != 1) for name, labels in groups.items()}
+
+    def kept(labels: Sequence[Index]) -> Axes:
+        return tuple(None if sizes[x] == 1 else x for x in labels)
+
+    def placed(step: Step, number: int) -> ProductStep:
+        indices = kept_axes(ties.labels(number), step, sizes)
+        return ProductStep(step, indices, _reduced_groups(step, indices, groups))
+
+    first = tuple(placed(step, k) for k, step in enumerate(before))
+    last = tuple(placed(step, k + len(before)) for k, step in enumerate(after))
+    if any(each.step.reduction for each in first):
+        raise NoForm("a reduction before the product")
+    return ProductForm(
+        product, (call.inputs[0], kept(kernel.left)), (call.inputs[1], kept(kernel.right)), kept(kernel.output),
+        first, last, groups, sizes, dtypes, _whole(last, set(body.outputs)),
+    )  # fmt: skip
+
+
+def kept_axes(labels: Sequence[Index | None], step: Step, sizes: Mapping[Index, Size]) -> Axes:
+    """The indices of a step's axes; raises ``NoForm`` for an axis that no index of the contraction is along."""
+    found: list[Index | None] = []
+    for label, size in zip(labels, step.sizes, strict=True):
+        if size == 1:
+            found.append(None)
+        elif label is None or sizes[label] != size:
+            raise NoForm(f"an index that the product lacks, in {step.text}")
+        else:
+            found.append(label)
+    present = [x for x in found if x is not None]
+    if len(set(present)) != len(present):
+        raise NoForm(f"one index along two axes, in {step.text}")
+    return tuple(found)
+
+
+def _check(kernel: Contraction, call: KernelCall, body: Program) -> None:
+    """Raise ``NoForm`` for what is no product of matrices of one dtype, each index with its part in it."""
+    types = [body.buffer_map()[name].type.dtype for name in (*call.inputs, *call.outputs)]
+    if len(set(types)) != 1 or types[0] not in DOT_DTYPES:
+        raise NoForm(f"a product of {types[0]} and {types[1]} that is {types[2]}")
+    parts = [*kernel.batch, *kernel.rows, *kernel.columns, *kernel.inner]
+    sides = ({*kernel.batch, *kernel.rows, *kernel.inner}, {*kernel.batch, *kernel.columns, *kernel.inner})
+    plain = all(
+        len(set(labels)) == len(labels) and set(labels) == side
+        for labels, side in zip((kernel.left, kernel.right), sides, strict=True)
+    )
+    if not plain or len(set(parts)) != len(parts) or {*kernel.batch, *kernel.rows, *kernel.columns} != {*kernel.output}:
+        raise NoForm(f"indices that are neither rows, columns nor summed in {kernel.text}")
+    if not (kernel.rows and kernel.columns and kernel.inner) or len(set(call.inputs)) != len(call.inputs):
+        raise NoForm(f"no product of two matrices in {kernel.text}")
+
+
+def _part(body: Program, calls: Sequence[KernelCall]) -> Program:
+    return Program(
+        body.name, body.inputs, body.outputs, body.buffers, (), tuple(calls), (), body.output_names,
+    )  # fmt: skip
+
+
+def _reduced_groups(step: Step, indices: Axes, groups: Mapping[str, tuple[Index, ...]]) -> frozenset[str]:
+    """The groups that a step reduces."""
+    if step.reduction is None:
+        return frozenset()
+    gone = {x for axis in step.reduced if (x := indices[axis]) is not None}
+    over = frozenset(name for name in ("rows", "columns") if gone & {*groups[name]})
+    if gone != {x for name in over for x in groups[name]}:
+        raise NoForm(f"a reduction over less than all rows or all columns, in {step.text}")
+    return over
+
+
+def _whole(after: Iterable[ProductStep], results: set[str]) -> frozenset[str]:
+    """The groups of which a tile must have all positions."""
+    steps = list(after)
+    read = {x.buffer for each in steps for x in each.step.operands}
+    found: set[str] = set()
+    for each in steps:
+        final = each.step.buffer in results and each.step.buffer not in read
+        if each.over and not (final and each.step.reduction in _OF_PARTS):
+            found |= each.over
+    return frozenset(found)
+
+
+class _Ties:
+    """Axes of steps that are along one index, found by joining what is read with what was made."""
+
+    def __init__(self, call: KernelCall, kernel: Contraction, steps: Sequence[Step]) -> None:
+        self.parents: dict[tuple[str, int, int], tuple[str, int, int]] = {}
+        self.steps = steps
+        self.known: set[Index] = {*kernel.left, *kernel.right}
+        made = {step.buffer: [("step", k, axis) for axis in step.result] for k, step in enumerate(steps)}
+        made[call.outputs[0]] = [("index", 0, label) for label in kernel.output]
+        for name, labels in zip(call.inputs, (kernel.left, kernel.right), strict=True):
+            for place, label in zip(made.get(name, ()), labels, strict=name in made):
+                self._join(place, ("index", 0, label))
+        for k, step in enumerate(steps):
+            for operand in step.operands:
+                for axis, place in zip(operand.axes, made.get(operand.buffer, ()), strict=operand.buffer in made):
+                    self._join(("step", k, axis), place)
+        roots = [self._root(("index", 0, label)) for label in self.known]
+        if len(set(roots)) != len(roots):
+            raise NoForm("a tensor with one index along two axes")
+        self.of_root = {self._root(("index", 0, label)): label for label in self.known}
+
+    def labels(self, number: int) -> list[Index | None]:
+        """The index that each axis of a step's space is along; None where there is none."""
+        step = self.steps[number]
+        return [self.of_root.get(self._root(("step", number, axis))) for axis in range(len(step.sizes))]
+
+    def _root(self, place: tuple[str, int, int]) -> tuple[str, int, int]:
+        while (parent := self.parents.get(place, place)) != place:
+            place = parent
+        return place
+
+    def _join(self, one: tuple[str, int, int], other: tuple[str, int, int]) -> None:
+        self.parents[self._root(one)] = self._root(other)

@@ -1,0 +1,138 @@
+"""The tiles of a product on a GPU, and what it takes, planned: from counts of operations, bytes and programs.
+
+The figures are those of an H100: data sheet and usual efficiency, not measured by us.  Only their ratios matter to
+the choice, and ``OTUS_AUTOTUNE=1`` measures it instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...ir import DType
+from ...ir.kernels import ProductTile
+
+LAUNCH_SECONDS = 4e-6
+BYTES_A_SECOND = 2.8e12
+_CACHED_BYTES_A_SECOND = 5.5e12
+_PROCESSORS = 132
+# Operations a second of the library's products, and the part of that which a kernel of ours reaches.  Without
+# tensor cores (float32 in full precision) it is the smaller.
+_RATES = {DType.float16: 650e12, DType.bfloat16: 650e12, DType.float32: 50e12, DType.float64: 55e12}
+_PART = {DType.float16: 0.75, DType.bfloat16: 0.75, DType.float32: 0.6, DType.float64: 0.6}
+_SCALAR_RATE = 15e12
+# A kernel of ours must save at least this part of the time.
+WORTHWHILE = 0.95
+# Bytes of shared memory that tiles may take: less than sm_80 has, since work on operands takes some too.
+_SHARED = 128 * 1024
+LARGEST_WHOLE = 256
+_SMALLEST = 16
+_MOST_SPLITS = 32
+
+
+@dataclass(frozen=True)
+class ProductSize:
+    """``batch`` products of ``rows`` × ``inner`` and ``inner`` × ``columns``.
+
+    ``before`` are the functions applied to each element of the left and the right operand, ``after`` those to each
+    of the result; ``moved`` are the bytes read and written once.  ``whole`` are the groups that one tile has all of.
+    """
+
+    batch: int
+    rows: int
+    columns: int
+    inner: int
+    dtype: DType
+    moved: int
+    before: tuple[int, int] = (0, 0)
+    after: int = 0
+    whole: frozenset[str] = frozenset()
+
+    @property
+    def library_seconds(self) -> float:
+        """The product alone, by the library."""
+        flops = 2.0 * self.batch * self.rows * self.columns * self.inner
+        best = min(_waves(self, tile) for tile in _shapes(self))
+        return LAUNCH_SECONDS + max(best * flops / _RATES[self.dtype], self.moved / BYTES_A_SECOND)
+
+
+def best_tile(size: ProductSize, may_split: bool) -> tuple[ProductTile, float] | None:
+    """The tile of the least planned time, and that time; None where no tile is large enough for what must be whole."""
+    found = [(tile, seconds_of(size, tile)) for tile in candidates(size, may_split)]
+    return min(found, key=lambda each: each[1]) if found else None
+
+
+def candidates(size: ProductSize, may_split: bool) -> Iterator[ProductTile]:
+    """The tiles worth a try, those with split sums among them where sums are long and programs few."""
+    for tile in _shapes(size):
+        yield tile
+        splits = 2
+        while may_split and splits <= _MOST_SPLITS and _programs(size, tile) * splits <= 2 * _PROCESSORS:
+            if size.inner >= splits * 4 * tile.inner:
+                yield ProductTile(tile.rows, tile.columns, tile.inner, tile.warps, tile.stages, splits, tile.group)
+            splits *= 2
+
+
+def seconds_of(size: ProductSize, tile: ProductTile) -> float:
+    """The planned time of a product by a kernel of ours."""
+    flops = 2.0 * size.batch * size.rows * size.columns * size.inner
+    computing = flops / (_RATES[size.dtype] * _PART[size.dtype]) * _waves(size, tile)
+    across, down = -(-size.columns // tile.columns), -(-size.rows // tile.rows)
+    operands = size.batch * size.inner * (size.rows * across + size.columns * down)
+    functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
+    functions += size.batch * size.rows * size.columns * size.after
+    parts = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
+    moving = size.moved / BYTES_A_SECOND
+    if tile.splits > 1:
+        moving += LAUNCH_SECONDS + parts / _CACHED_BYTES_A_SECOND
+    reading = operands * (size.dtype.bits // 8) / _CACHED_BYTES_A_SECOND
+    return LAUNCH_SECONDS + max(computing + functions / _SCALAR_RATE, moving, reading)
+
+
+def _programs(size: ProductSize, tile: ProductTile) -> int:
+    return size.batch * tile.splits * -(-size.rows // tile.rows) * -(-size.columns // tile.columns)
+
+
+def _waves(size: ProductSize, tile: ProductTile) -> float:
+    """How much longer than on busy processors, since tiles overhang and the last of them leave processors idle."""
+    programs = _programs(size, tile)
+    done = programs * tile.rows * tile.columns / tile.splits
+    wanted = size.batch * size.rows * size.columns
+    # Small tiles read an operand for each few operations, and so keep a processor waiting.
+    slow = 1 + 16 / tile.rows + 16 / tile.columns
+    # Several programs share a processor where their tiles are small.
+    at_once = _PROCESSORS * max(128 * 128 // (tile.rows * tile.columns), 1)
+    idle = math.ceil(programs / _PROCESSORS) * _PROCESSORS / programs if programs < at_once else 1.0
+    return done / max(wanted, 1) * slow * idle
+
+
+def _shapes(size: ProductSize) -> Iterator[ProductTile]:
+    """Tiles that fit into registers and shared memory, without splits."""
+    item = size.dtype.bits // 8
+    most = {2: 128 * 256, 4: 128 * 128, 8: 64 * 64}[item]
+    if size.dtype is DType.float32:
+        most = 128 * 64  # without tensor cores each thread holds more
+    for rows in _lengths(size.rows, "rows" in size.whole, 128):
+        for columns in _lengths(size.columns, "columns" in size.whole, 256 if item == 2 else 128):
+            if rows * columns > most:
+                continue
+            inner = min(max(_power(size.inner), _SMALLEST), 64 if item == 2 else 32 if item == 4 else 16)
+            warps = 8 if rows * columns >= 128 * 128 or (item > 2 and rows * columns >= 128 * 64) else 4
+            stages = max(2, min(4, _SHARED // ((rows + columns) * inner * item)))
+            if (rows + columns) * inner * item * 2 <= _SHARED:
+                yield ProductTile(rows, columns, inner, warps, stages)
+
+
+def _lengths(count: int, whole: bool, largest: int) -> list[int]:
+    """Powers of two that a side of a tile may have."""
+    least = max(_power(count), _SMALLEST)
+    if whole:
+        return [least] if least <= LARGEST_WHOLE else []
+    found = [each for each in (16, 32, 64, 128, 256) if each <= min(least, largest)]
+    return found
+
+
+def _power(count: int) -> int:
+    """The next power of two."""
+    return 1 << max(count - 1, 0).bit_length()
