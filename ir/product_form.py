@@ -104,6 +104,8 @@ def product_form(body: Program, product: str) -> ProductForm:
         "batch": kernel.batch, "rows": kernel.rows, "columns": kernel.columns, "inner": kernel.inner,
     }  # fmt: skip
     groups = {name: tuple(x for x in labels if sizes[x] != 1) for name, labels in groups.items()}
+    if not (groups["rows"] and groups["columns"] and groups["inner"]):
+        raise NoForm(f"a product with a vector in {kernel.text}")
 
     def kept(labels: Sequence[Index]) -> Axes:
         return tuple(None if sizes[x] == 1 else x for x in labels)
@@ -151,8 +153,6 @@ def _check(kernel: Contraction, call: KernelCall, body: Program) -> None:
     )
     if not plain or len(set(parts)) != len(parts) or {*kernel.batch, *kernel.rows, *kernel.columns} != {*kernel.output}:
         raise NoForm(f"indices that are neither rows, columns nor summed in {kernel.text}")
-    if not (kernel.rows and kernel.columns and kernel.inner) or len(set(call.inputs)) != len(call.inputs):
-        raise NoForm(f"no product of two matrices in {kernel.text}")
 
 
 def _part(body: Program, calls: Sequence[KernelCall]) -> Program:

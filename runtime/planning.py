@@ -13,6 +13,7 @@ from ..ir.specialise import UnfitSizeError, free_symbols
 from ..ir.traverse import input_label
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
+from ..passes.products.fusing import fuse_products
 from .binding import bind_sizes
 from .executable import Executable
 from .failures import unfit
@@ -132,6 +133,8 @@ class Planner:
 
     def _emitted(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
+        if self._request.backend == "triton":
+            program = fuse_products(program, sizes, save_memory=self._request.memory_limit is not None)
         # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
         emitted = self._emit(program, sizes) if self._request.backend == "triton" else None
         key = program, emitted.source if emitted is not None else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from ...ir import Node
-from ...ir.kernels import BlockLoop
+from ...ir.kernels import BlockLoop, FusedProduct
 from ...ir.operations import Constant
 from ...ir.program import KernelCall, Program
 from ..copied_functions import copied, functions_in
@@ -18,6 +18,7 @@ from ..to_torch.kernels import torch_lines
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_dtype, torch_number
 from .calls import loop_lines
+from .product_calls import product_lines
 from .tiles import Tiling
 
 _TORCH_HELPERS, _TRITON_HELPERS = "to_torch/helpers.py", "to_triton/helpers.py"
@@ -34,7 +35,8 @@ def emit_triton(
     """The module that runs ``program`` with torch and Triton alone, on the device of its inputs.
 
     It has one public function, as :func:`emit_numpy` says, over torch tensors.  Loops over blocks are one Triton
-    kernel each; matrix products are torch's, which are cuBLAS's on a GPU; so is all else.  Tiles are chosen for
+    kernel each, and so are matrix products with the work around them where the program says so; other matrix
+    products are torch's, which are cuBLAS's on a GPU; so is all else.  Tiles are chosen for
     ``sizes`` of the dims, and are right for all sizes.  Where a loop has no kernel, torch computes its steps one by
     one and a comment says why: so it is for complex numbers, which Triton has not.
 
@@ -105,6 +107,8 @@ class _Emitter(ModuleEmitter):
 
     def _lines(self, call: KernelCall, source: TorchSource, sizes: Mapping[str, int]) -> list[str]:
         """A loop whose blocks wait for one another, to save memory, is one on the host; its body may have kernels."""
+        if isinstance(call.kernel, FusedProduct):
+            return product_lines(call.kernel, call, source, lambda each, within: self._lines(each, within, sizes))
         if not isinstance(call.kernel, BlockLoop):
             return torch_lines(call, source)
         if call.kernel.concurrent:
