@@ -14,6 +14,7 @@ from ...ir import DType
 from ...ir.kernels import ProductTile
 
 LAUNCH_SECONDS = 4e-6
+_START_SECONDS = 0.5e-6
 BYTES_A_SECOND = 2.8e12
 _CACHED_BYTES_A_SECOND = 5.5e12
 _PROCESSORS = 132
@@ -51,10 +52,8 @@ class ProductSize:
 
     @property
     def library_seconds(self) -> float:
-        """The product alone, by the library."""
-        flops = 2.0 * self.batch * self.rows * self.columns * self.inner
-        best = min(_waves(self, tile) for tile in _shapes(self))
-        return LAUNCH_SECONDS + max(best * flops / _RATES[self.dtype], self.moved / BYTES_A_SECOND)
+        """The product alone, by the library, which has tiles of all shapes too."""
+        return min(seconds_of(self, tile, 1.0) for tile in candidates(self, True))
 
 
 def best_tile(size: ProductSize, may_split: bool) -> tuple[ProductTile, float] | None:
@@ -74,24 +73,32 @@ def candidates(size: ProductSize, may_split: bool) -> Iterator[ProductTile]:
             splits *= 2
 
 
-def seconds_of(size: ProductSize, tile: ProductTile) -> float:
-    """The planned time of a product by a kernel of ours."""
+def seconds_of(size: ProductSize, tile: ProductTile, part: float | None = None) -> float:
+    """The planned time of a product by a kernel that reaches ``part`` of the library's rate: by default, by ours."""
     flops = 2.0 * size.batch * size.rows * size.columns * size.inner
-    computing = flops / (_RATES[size.dtype] * _PART[size.dtype]) * _waves(size, tile)
+    computing = flops / (_RATES[size.dtype] * (part or _PART[size.dtype])) * _waves(size, tile)
     across, down = -(-size.columns // tile.columns), -(-size.rows // tile.rows)
     operands = size.batch * size.inner * (size.rows * across + size.columns * down)
     functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
     functions += size.batch * size.rows * size.columns * size.after
-    parts = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
+    computing += functions / _SCALAR_RATE
     moving = size.moved / BYTES_A_SECOND
     if tile.splits > 1:
+        parts = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
         moving += LAUNCH_SECONDS + parts / _CACHED_BYTES_A_SECOND
     reading = operands * (size.dtype.bits // 8) / _CACHED_BYTES_A_SECOND
-    return LAUNCH_SECONDS + max(computing + functions / _SCALAR_RATE, moving, reading)
+    starting = math.ceil(_programs(size, tile) / _at_once(tile)) * _START_SECONDS
+    # They go on at the same time, but not quite.
+    return LAUNCH_SECONDS + starting + max(computing, moving, reading) + 0.1 * (computing + moving + reading)
 
 
 def _programs(size: ProductSize, tile: ProductTile) -> int:
     return size.batch * tile.splits * -(-size.rows // tile.rows) * -(-size.columns // tile.columns)
+
+
+def _at_once(tile: ProductTile) -> int:
+    """How many programs run at the same time: several share a processor where their tiles are small."""
+    return _PROCESSORS * min(max(128 * 128 // (tile.rows * tile.columns), 1), 8)
 
 
 def _waves(size: ProductSize, tile: ProductTile) -> float:
@@ -101,9 +108,7 @@ def _waves(size: ProductSize, tile: ProductTile) -> float:
     wanted = size.batch * size.rows * size.columns
     # Small tiles read an operand for each few operations, and so keep a processor waiting.
     slow = 1 + 16 / tile.rows + 16 / tile.columns
-    # Several programs share a processor where their tiles are small.
-    at_once = _PROCESSORS * max(128 * 128 // (tile.rows * tile.columns), 1)
-    idle = math.ceil(programs / _PROCESSORS) * _PROCESSORS / programs if programs < at_once else 1.0
+    idle = math.ceil(programs / _PROCESSORS) * _PROCESSORS / programs if programs < _at_once(tile) else 1.0
     return done / max(wanted, 1) * slow * idle
 
 
