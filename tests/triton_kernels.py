@@ -28,6 +28,7 @@ from otus.runtime.reference import evaluate
 from otus.runtime.triton_interpreter import interpreter
 
 BLOCK = default_pipeline("triton").rsplit(",block", 1)[1]
+SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have, by architecture
 TINY = Tiling(preferred=64, most=64, programs=2)
 _TYPES = {
     torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.bool: "i1",
@@ -119,13 +120,20 @@ def compile_ahead(launch: Launch, architecture: int) -> Compiled:
     assert isinstance(launch.kernel, JITFunction)
     parameters = launch.kernel.params
     given = dict(zip((each.name for each in parameters), launch.arguments, strict=False)) | launch.options
-    warps = given.pop("num_warps")
-    constants = {each.name: given[each.name] for each in parameters if each.is_constexpr}
-    signature = {each.name: "constexpr" if each.is_constexpr else _type(given[each.name]) for each in parameters}
-    aligned = {(k,): [["tt.divisibility", 16]] for k, each in enumerate(parameters) if signature[each.name][0] == "*"}
+    options = {name: given.pop(name) for name in ("num_warps", "num_stages") if name in given}
+    # As Triton does for a launch: a stride of 1 is a constant, multiples of 16 are known to be such.
+    ones = {each.name for each in parameters if isinstance(given[each.name], int) and given[each.name] == 1}
+    constants = {each.name: given[each.name] for each in parameters if each.is_constexpr or each.name in ones}
+    signature = {each.name: "constexpr" if each.name in constants else _type(given[each.name]) for each in parameters}
+    aligned = {(k,): [["tt.divisibility", 16]] for k, each in enumerate(parameters)
+               if signature[each.name] != "constexpr" and _is_aligned(given[each.name])}  # fmt: skip
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=aligned)
-    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
+    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return Compiled(made.metadata.shared, _spilled(made.asm["ptx"], architecture), made.asm["ptx"])
+
+
+def _is_aligned(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or value % 16 == 0
 
 
 def _type(value: Any) -> str:

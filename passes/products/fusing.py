@@ -14,9 +14,16 @@ from ...ir.dims import evaluate, product
 from ...ir.kernels import BlockLoop, Contraction, FusedProduct
 from ...ir.product_form import ProductForm
 from ...ir.program import KernelCall, Program, planned_peak, verify_program
-from ...ir.scalar import Call, postorder
+from ...ir.scalar import Call, Scalar, postorder
 from .groups import Group, Groups, read_bytes, remarked
-from .tiles import BYTES_A_SECOND, LAUNCH_SECONDS, WORTHWHILE, ProductSize, best_tile
+from .tiles import BYTES_A_SECOND, LAUNCH_SECONDS, LONG_SERIES, SERIES, WORTHWHILE, ProductSize, best_tile
+
+# Functions that are one instruction or two, and those that take several series; the others take one.
+_CHEAP = frozenset(
+    ("add", "sub", "mul", "neg", "maximum", "minimum", "where", "relu", "square", "abs", "eq", "ne", "lt", "le", "gt",
+     "ge", "logical_and", "logical_or", "logical_not")
+)  # fmt: skip
+_LONG = frozenset(("erfc", "erf", "arcsin", "arccos", "arctan", "arctan2", "softplus", "logaddexp", "log1p"))
 
 
 @dataclass(frozen=True)
@@ -120,14 +127,10 @@ def _functions_before(form: ProductForm) -> tuple[int, int]:
     return totals[0], totals[1]
 
 
-def _functions(expression: object) -> int:
+def _functions(expression: Scalar) -> int:
     """The functions of a scalar expression; those that take a series count as several."""
-    from ...ir.scalar import Scalar
-
-    assert isinstance(expression, Scalar)
-    cheap = ("add", "sub", "mul", "neg", "maximum", "minimum", "where", "relu", "square", "abs")
     return sum(
-        1 if part.function in cheap or part.function in ("eq", "ne", "lt", "le", "gt", "ge") else 12
+        1 if part.function in _CHEAP else LONG_SERIES if part.function in _LONG else SERIES
         for part in postorder(expression)
         if isinstance(part, Call)
     )

@@ -14,7 +14,8 @@ from ...ir import DType
 from ...ir.kernels import ProductTile
 
 LAUNCH_SECONDS = 4e-6
-_START_SECONDS = 0.5e-6
+# What starting a program takes, and at least a step along its sum.
+_START_SECONDS, _STEP_SECONDS = 0.5e-6, 0.25e-6
 BYTES_A_SECOND = 2.8e12
 _CACHED_BYTES_A_SECOND = 5.5e12
 _PROCESSORS = 132
@@ -28,6 +29,8 @@ WORTHWHILE = 0.95
 # Bytes of shared memory that tiles may take: less than sm_80 has, since work on operands takes some too.
 _SHARED = 128 * 1024
 LARGEST_WHOLE = 256
+# As many cheap functions as one that takes a series, or several, counts for.
+SERIES, LONG_SERIES = 12, 40
 _SMALLEST = 16
 _MOST_SPLITS = 32
 
@@ -81,15 +84,16 @@ def seconds_of(size: ProductSize, tile: ProductTile, part: float | None = None) 
     operands = size.batch * size.inner * (size.rows * across + size.columns * down)
     functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
     functions += size.batch * size.rows * size.columns * size.after
-    computing += functions / _SCALAR_RATE
+    rounds = math.ceil(_programs(size, tile) / _at_once(tile))
+    steps = -(-size.inner // (tile.inner * tile.splits))
+    computing = max(computing + functions / _SCALAR_RATE, rounds * steps * _STEP_SECONDS)
     moving = size.moved / BYTES_A_SECOND
     if tile.splits > 1:
         parts = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
         moving += LAUNCH_SECONDS + parts / _CACHED_BYTES_A_SECOND
     reading = operands * (size.dtype.bits // 8) / _CACHED_BYTES_A_SECOND
-    starting = math.ceil(_programs(size, tile) / _at_once(tile)) * _START_SECONDS
     # They go on at the same time, but not quite.
-    return LAUNCH_SECONDS + starting + max(computing, moving, reading) + 0.1 * (computing + moving + reading)
+    return LAUNCH_SECONDS + rounds * _START_SECONDS + max(computing, moving, reading) + 0.1 * (computing + moving + reading)
 
 
 def _programs(size: ProductSize, tile: ProductTile) -> int:
@@ -115,18 +119,17 @@ def _waves(size: ProductSize, tile: ProductTile) -> float:
 def _shapes(size: ProductSize) -> Iterator[ProductTile]:
     """Tiles that fit into registers and shared memory, without splits."""
     item = size.dtype.bits // 8
-    most = {2: 128 * 256, 4: 128 * 128, 8: 64 * 64}[item]
-    if size.dtype is DType.float32:
-        most = 128 * 64  # without tensor cores each thread holds more
+    # What follows the product needs registers for itself; without tensor cores so does the product.
+    busy = size.after >= SERIES or bool(size.whole) or size.dtype is DType.float32
+    most = (16 if size.after >= LONG_SERIES else 32 if busy else 64) * 4 // max(item, 4)
     for rows in _lengths(size.rows, "rows" in size.whole, 128):
-        for columns in _lengths(size.columns, "columns" in size.whole, 256 if item == 2 else 128):
-            if rows * columns > most:
-                continue
+        for columns in _lengths(size.columns, "columns" in size.whole, 128):
             inner = min(max(_power(size.inner), _SMALLEST), 64 if item == 2 else 32 if item == 4 else 16)
-            warps = 8 if rows * columns >= 128 * 128 or (item > 2 and rows * columns >= 128 * 64) else 4
-            stages = max(2, min(4, _SHARED // ((rows + columns) * inner * item)))
-            if (rows + columns) * inner * item * 2 <= _SHARED:
-                yield ProductTile(rows, columns, inner, warps, stages)
+            for warps in (4, 8):
+                if rows * columns <= most * 32 * warps and (warps == 4 or rows * columns >= 32 * 64):
+                    stages = max(2, min(4, _SHARED // ((rows + columns) * inner * item)))
+                    yield ProductTile(rows, columns, inner, warps, stages)
+                    break
 
 
 def _lengths(count: int, whole: bool, largest: int) -> list[int]:

@@ -11,12 +11,11 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
-from triton_kernels import compile_ahead, launches
+from triton_kernels import SHARED, compile_ahead, launches
 
 import otus
 
 ROWS, COLUMNS = 4096, 1024
-SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have
 
 
 def _inputs(dtype: str, *shape: int) -> list[Any]:
