@@ -8,7 +8,7 @@ each symbol is found from the shapes of the inputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .cost import human_bytes
 from .dims import Size, evaluate, product
@@ -49,7 +49,8 @@ class KernelCall:
     ``prologue_of`` and ``epilogue_of`` name the result of a contraction within whose loop the step may run:
     while the contraction reads this operand, which nothing else reads, or before it writes its result, which
     only this step reads, or an elementwise step that is marked likewise.  An emitter whose loops are its own
-    may put it there, and then keeps until the last of the fused steps what any of them reads.
+    may put it there, and then keeps until the last of the fused steps what any of them reads.  ``choice`` says in
+    words why the step is carried out as it is, where there was another way.
     """
 
     kernel: Kernel
@@ -59,6 +60,7 @@ class KernelCall:
     text: str
     prologue_of: str | None = None
     epilogue_of: str | None = None
+    choice: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -278,6 +280,7 @@ def _call_text(call: KernelCall, gone: tuple[str, ...], buffers: Mapping[str, Bu
     note = f"view of {view}" if view is not None else _bytes_text(total)
     marks = {"prologue": call.prologue_of, "epilogue": call.epilogue_of}
     note += "".join(f", {word} of {name}" for word, name in marks.items() if name is not None)
+    note += f", {call.choice}" if call.choice else ""
     freed = f", frees {', '.join(gone)}" if gone else ""
     return f"{words}   {', '.join(call.inputs)}   # {note}{freed}".replace("      #", "   #")
 

@@ -20,9 +20,7 @@ _LINE = 100
 PrintCall = Callable[[KernelCall, TorchSource], list[str]]
 
 
-def product_lines(
-    fused: FusedProduct, call: KernelCall, source: TorchSource, print_call: PrintCall
-) -> list[str]:
+def product_lines(fused: FusedProduct, call: KernelCall, source: TorchSource, print_call: PrintCall) -> list[str]:
     """A fused product as one kernel, or two where its sum is split; as its steps, under the reason, where it has none.
 
     ``print_call`` prints one of the steps.
@@ -35,7 +33,10 @@ def product_lines(
             kernels.append(ProductKernel(fused, source.temporary("sum_kernel"), operands, source, summing=True))
         functions = [kernel.function() for kernel in kernels]
     except NoForm as reason:
-        return [comment(f"steps of their own, since Triton has none here for {reason}"), *_steps(fused, source, print_call)]
+        return [
+            comment(f"steps of their own, since Triton has none here for {reason}"),
+            *_steps(fused, source, print_call),
+        ]
     for kernel, lines in zip(kernels, functions, strict=True):
         source.kernels.append(lines)
         source.kernel_helpers |= kernel.helpers
@@ -169,4 +170,3 @@ class _Launch:
             return str(known)
         planned = kernel.tile.rows if group == "rows" else kernel.tile.columns
         return f"triton.cdiv({self.source.size(kernel.axes.count(group))}, {planned})"
-

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ...ir.dims import evaluate, product
-from ...ir.kernels import BlockLoop, Contraction, FusedProduct
+from ...ir.dims import evaluate
+from ...ir.kernels import BlockLoop, Contraction, FusedProduct, ProductTile
 from ...ir.product_form import ProductForm
 from ...ir.program import KernelCall, Program, planned_peak, verify_program
 from ...ir.scalar import Call, Scalar, postorder
 from .groups import Group, Groups, read_bytes, remarked
-from .tiles import BYTES_A_SECOND, LAUNCH_SECONDS, LONG_SERIES, SERIES, WORTHWHILE, ProductSize, best_tile
+from .tiles import BYTES_A_SECOND, LAUNCH_SECONDS, LONG_SERIES, SERIES, WORTHWHILE, ProductSize, best_tiles
 
 # Functions that are one instruction or two, and those that take several series; the others take one.
 _CHEAP = frozenset(
@@ -26,16 +26,18 @@ _CHEAP = frozenset(
 _LONG = frozenset(("erfc", "erf", "arcsin", "arccos", "arctan", "arctan2", "softplus", "logaddexp", "log1p"))
 
 
-@dataclass(frozen=True)
-class _Choice:
-    group: Group
-    kernel: FusedProduct
+# Of a program and sizes, the seconds that a call takes; None where that cannot be measured.
+Measure = Callable[[Program, Mapping[str, int]], float | None]
+_TRIED = 8  # tiles that are measured
 
 
-def fuse_products(program: Program, sizes: Mapping[str, int], save_memory: bool = False) -> Program:
+def fuse_products(
+    program: Program, sizes: Mapping[str, int], save_memory: bool = False, measure: Measure | None = None
+) -> Program:
     """``program`` with a :class:`FusedProduct` for each contraction that gains by it, by planned time.
 
     A product with nothing around it stays the library's.  ``save_memory`` keeps the planned peak, and sums whole.
+    ``measure`` decides instead of the plan, among the tiles that it finds best and the separate steps.
 
     >>> import otus
     >>> from otus.ir.program import program_text
@@ -43,7 +45,7 @@ def fuse_products(program: Program, sizes: Mapping[str, int], save_memory: bool 
     >>> x, w = (otus.tensor(name, (512, 512), dtype="bfloat16") for name in "xw")
     >>> print(program_text(fuse_products(lower(otus.ir.Graph.of([otus.relu(x @ w).node])), {})))
     program kernel(x: bf16[512,512], w: bf16[512,512]) -> out0
-      out0: bf16[512,512] = product of t0 by tiles of ...: moves 1.5 MiB, not 2.5 MiB, planned ... µs, not ... µs   x, w   # 512 KiB
+      out0: bf16[512,512] = product of t0 by tiles of ...: moves 1.5 MiB, not 2.5 MiB, planned ... µs, not ... µs ...
         program body(x: bf16[512,512], w: bf16[512,512]) -> out0
           t0: bf16[512,512] = contract "ij,jk->ik" by matrix: ...
           out0: bf16[512,512] = apply map   t0   # 512 KiB, epilogue of t0, frees t0
@@ -54,53 +56,109 @@ def fuse_products(program: Program, sizes: Mapping[str, int], save_memory: bool 
     found = program
     for call in program.calls:
         if isinstance(call.kernel, BlockLoop) and not call.kernel.concurrent:
-            found = _with_body(found, call, sizes, save_memory)
+            found = _with_body(found, call, sizes, save_memory, measure)
         elif isinstance(call.kernel, Contraction) and call.kernel.method == "matrix" and call in found.calls:
-            choice = _best(found, call, sizes, may_split=not save_memory)
-            if choice is not None:
-                fused = _with_choice(found, choice)
-                if not save_memory or planned_peak(fused, sizes) <= planned_peak(found, sizes):
-                    found = fused
+            found = _chosen(found, call, sizes, save_memory, measure)
     if found is not program:
         verify_program(found)
     return found
 
 
-def _with_body(program: Program, call: KernelCall, sizes: Mapping[str, int], save_memory: bool) -> Program:
+def _with_body(
+    program: Program, call: KernelCall, sizes: Mapping[str, int], save_memory: bool, measure: Measure | None
+) -> Program:
     """The program with the products of a loop's body fused."""
     assert isinstance(call.kernel, BlockLoop)
-    body = fuse_products(call.kernel.body, call.kernel.block_sizes(sizes), save_memory)
+    body = fuse_products(call.kernel.body, call.kernel.block_sizes(sizes), save_memory, measure)
     if body is call.kernel.body:
         return program
-    new = dataclasses.replace(call, kernel=dataclasses.replace(call.kernel, body=body))
+    return _with_call(program, call, dataclasses.replace(call, kernel=dataclasses.replace(call.kernel, body=body)))
+
+
+def _with_call(program: Program, call: KernelCall, new: KernelCall) -> Program:
     return dataclasses.replace(program, calls=tuple(new if each is call else each for each in program.calls))
 
 
-def _best(program: Program, call: KernelCall, sizes: Mapping[str, int], may_split: bool) -> _Choice | None:
-    """The group of a contraction that saves most, with its kernel; None where the separate steps are as good."""
+@dataclass(frozen=True)
+class _Contest:
+    """A group, its best tiles with their planned seconds, and the bytes and planned seconds of its separate steps."""
+
+    group: Group
+    size: ProductSize
+    tiles: tuple[tuple[ProductTile, float], ...]
+    moved: int
+    separately: float
+
+    @property
+    def saved(self) -> float:
+        """Planned seconds that the kernel saves."""
+        return self.separately - self.tiles[0][1]
+
+    def kernel(self, tile: ProductTile, seconds: float, separately: float, measured: bool = False) -> FusedProduct:
+        """The kernel with a tile, and why."""
+        moved = self.size.moved, self.moved
+        return FusedProduct(self.group.body, self.group.form.product, tile, moved, (seconds, separately), measured)
+
+
+def _chosen(
+    program: Program, call: KernelCall, sizes: Mapping[str, int], save_memory: bool, measure: Measure | None
+) -> Program:
+    """The program with the group of a contraction that saves most as one kernel, or as it was, with the reason."""
+    contests = list(_contests(program, call, sizes, may_split=not save_memory))
+    if not contests:
+        return program
+    contest = max(contests, key=lambda each: each.saved)
+    kernel = _planned(contest) if measure is None else _measured(contest, sizes, measure)
+    if kernel.seconds[0] > WORTHWHILE * kernel.seconds[1]:
+        word = "measured" if kernel.measured else "planned"
+        fused, separately = (f"{x * 1e6:.3g} µs" for x in kernel.seconds)
+        return _with_call(
+            program, call, dataclasses.replace(call, choice=f"not fused: {word} {fused}, separately {separately}")
+        )
+    new = _with_kernel(program, contest.group, kernel)
+    if save_memory and planned_peak(new, sizes) > planned_peak(program, sizes):
+        return program
+    return new
+
+
+def _contests(program: Program, call: KernelCall, sizes: Mapping[str, int], may_split: bool) -> Iterator[_Contest]:
+    """The groups of a contraction for which there are tiles."""
     count = {name: evaluate(buffer.bytes, sizes) for name, buffer in program.buffer_map().items()}
-    best: tuple[float, _Choice] | None = None
     for group in Groups(program).around(call):
         size = product_size(group, sizes, count)
-        tile = best_tile(size, may_split) if size is not None else None
-        if size is None or tile is None:
-            continue
-        moved, separate = _separately(group, size, count)
-        saved = separate - tile[1]
-        if saved > (1 - WORTHWHILE) * separate and (best is None or saved > best[0]):
-            kernel = FusedProduct(
-                group.body, group.form.product, tile[0], moved=(size.moved, moved), seconds=(tile[1], separate)
-            )
-            best = saved, _Choice(group, kernel)
-    return None if best is None else best[1]
+        tiles = best_tiles(size, may_split, _TRIED) if size is not None else ()
+        if size is not None and tiles:
+            yield _Contest(group, size, tiles, *_separately(group, size, count))
+
+
+def _planned(contest: _Contest) -> FusedProduct:
+    return contest.kernel(*contest.tiles[0], contest.separately)
+
+
+def _measured(contest: _Contest, sizes: Mapping[str, int], measure: Measure) -> FusedProduct:
+    """The fastest of the best tiles, by measurement; by plan where nothing can be measured."""
+    body = contest.group.body
+    separately = measure(body, sizes)
+    found = [(seconds, k) for k, (tile, _) in enumerate(contest.tiles)
+             if (seconds := measure(_alone(contest.kernel(tile, 0, 0)), sizes)) is not None]  # fmt: skip
+    if separately is None or not found:
+        return _planned(contest)
+    seconds, best = min(found)
+    return contest.kernel(contest.tiles[best][0], seconds, separately, measured=True)
+
+
+def _alone(kernel: FusedProduct) -> Program:
+    """A program of this kernel alone."""
+    body = kernel.body
+    buffers = tuple(each for each in body.buffers if each.name in (*body.inputs, *body.outputs))
+    call = KernelCall(kernel, body.inputs, body.outputs, body.calls[-1].node, body.calls[-1].text)
+    return dataclasses.replace(body, buffers=buffers, calls=(call,))
 
 
 def product_size(group: Group, sizes: Mapping[str, int], count: Mapping[str, int]) -> ProductSize | None:
     """What a kernel for the group has to do; None where there is nothing to do."""
     form = group.form
-    extent = {
-        name: math.prod(evaluate(form.sizes[x], sizes) for x in labels) for name, labels in form.groups.items()
-    }
+    extent = {name: math.prod(evaluate(form.sizes[x], sizes) for x in labels) for name, labels in form.groups.items()}
     if 0 in extent.values():
         return None
     sides = _functions_before(form)
@@ -138,23 +196,20 @@ def _functions(expression: Scalar) -> int:
 
 def _separately(group: Group, size: ProductSize, count: Mapping[str, int]) -> tuple[int, float]:
     """The bytes and the planned seconds of the calls one by one."""
-    total, seconds = 0, 0.0
-    for call in group.calls:
-        moved = read_bytes([*call.inputs, *call.outputs], count)
-        total += moved
-        if call.outputs[0] == group.form.product:
-            seconds += dataclasses.replace(size, moved=moved, whole=frozenset()).library_seconds
-        else:
-            seconds += LAUNCH_SECONDS + moved / BYTES_A_SECOND
-    return total, seconds
+    moved = [read_bytes([*call.inputs, *call.outputs], count) for call in group.calls]
+    place = [call.outputs[0] for call in group.calls].index(group.form.product)
+    around = sum(moved) - moved[place]
+    seconds = dataclasses.replace(size, moved=moved[place]).library_seconds
+    seconds += LAUNCH_SECONDS * (len(moved) - 1) + max(around / BYTES_A_SECOND, size.functions_seconds)
+    return sum(moved), seconds
 
 
-def _with_choice(program: Program, choice: _Choice) -> Program:
+def _with_kernel(program: Program, group: Group, kernel: FusedProduct) -> Program:
     """The program with a group as one call, in the place of its last."""
-    group, body = choice.group, choice.kernel.body
+    body = kernel.body
     own = {id(call) for call in group.calls}
     text = "; ".join(call.text for call in group.calls)
-    fused = KernelCall(choice.kernel, body.inputs, body.outputs, group.calls[-1].node, text)
+    fused = KernelCall(kernel, body.inputs, body.outputs, group.calls[-1].node, text)
     calls: list[KernelCall] = []
     for call in program.calls:
         if call is group.calls[-1]:
@@ -164,29 +219,3 @@ def _with_choice(program: Program, choice: _Choice) -> Program:
     gone = {name for call in group.calls for name in call.outputs if name not in body.outputs}
     buffers = tuple(buffer for buffer in program.buffers if buffer.name not in gone)
     return dataclasses.replace(program, calls=remarked(calls), buffers=buffers)
-
-
-def separated(program: Program, call: KernelCall) -> Program:
-    """The program with the steps of a fused product as calls of their own again."""
-    assert isinstance(call.kernel, FusedProduct)
-    at = program.calls.index(call)
-    known = {buffer.name for buffer in program.buffers}
-    inner = tuple(buffer for buffer in call.kernel.body.buffers if buffer.name not in known)
-    calls = (*program.calls[:at], *call.kernel.body.calls, *program.calls[at + 1 :])
-    return dataclasses.replace(program, buffers=(*program.buffers, *inner), calls=calls)
-
-
-def with_tile(program: Program, call: KernelCall, kernel: FusedProduct) -> Program:
-    """The program with another kernel for a fused product."""
-    new = dataclasses.replace(call, kernel=kernel)
-    return dataclasses.replace(program, calls=tuple(new if each is call else each for each in program.calls))
-
-
-def fused_calls(calls: Sequence[KernelCall]) -> list[KernelCall]:
-    """The calls that are fused products."""
-    return [call for call in calls if isinstance(call.kernel, FusedProduct)]
-
-
-def batch_of(form: ProductForm, sizes: Mapping[str, int]) -> int:
-    """How many products there are."""
-    return evaluate(product(form.sizes[x] for x in form.groups["batch"]), sizes)

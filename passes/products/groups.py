@@ -38,7 +38,9 @@ class Groups:
     def around(self, contraction: KernelCall) -> Iterator[Group]:
         """Every group of a contraction and more that has a form, in which each more is next to what is in it."""
         sides = [self._before(name) for name in contraction.inputs]
-        choices = [[()], [()]] if len(set(contraction.inputs)) == 1 else [[(), side] if side else [()] for side in sides]
+        choices = (
+            [[()], [()]] if len(set(contraction.inputs)) == 1 else [[(), side] if side else [()] for side in sides]
+        )
         for left in choices[0]:
             for right in choices[1]:
                 after: tuple[KernelCall, ...] = ()
@@ -98,7 +100,11 @@ class Groups:
             for name in made
             if name in self.program.outputs or any(id(reader) not in own for reader in self.readers[name])
         )
-        roles = {**dict.fromkeys(made, "temporary"), **dict.fromkeys(inputs, "input"), **dict.fromkeys(outputs, "output")}
+        roles = {
+            **dict.fromkeys(made, "temporary"),
+            **dict.fromkeys(inputs, "input"),
+            **dict.fromkeys(outputs, "output"),
+        }
         buffers = tuple(_as(self.buffers[name], role) for name, role in roles.items())
         return Program("body", inputs, outputs, buffers, (), remarked(calls), (), outputs)
 

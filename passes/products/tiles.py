@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...ir import DType
 from ...ir.kernels import ProductTile
@@ -17,13 +17,13 @@ LAUNCH_SECONDS = 4e-6
 # What starting a program takes, and at least a step along its sum.
 _START_SECONDS, _STEP_SECONDS = 0.5e-6, 0.25e-6
 BYTES_A_SECOND = 2.8e12
-_CACHED_BYTES_A_SECOND = 5.5e12
+_CACHED_BYTES_A_SECOND = 8e12
 _PROCESSORS = 132
 # Operations a second of the library's products, and the part of that which a kernel of ours reaches.  Without
 # tensor cores (float32 in full precision) it is the smaller.
 _RATES = {DType.float16: 650e12, DType.bfloat16: 650e12, DType.float32: 50e12, DType.float64: 55e12}
 _PART = {DType.float16: 0.75, DType.bfloat16: 0.75, DType.float32: 0.6, DType.float64: 0.6}
-_SCALAR_RATE = 15e12
+_SCALAR_RATE = 25e12
 # A kernel of ours must save at least this part of the time.
 WORTHWHILE = 0.95
 # Bytes of shared memory that tiles may take: less than sm_80 has, since work on operands takes some too.
@@ -54,15 +54,22 @@ class ProductSize:
     whole: frozenset[str] = frozenset()
 
     @property
+    def functions_seconds(self) -> float:
+        """The functions before and after, each once for each element."""
+        operands = self.rows * self.before[0] + self.columns * self.before[1]
+        return self.batch * (self.inner * operands + self.rows * self.columns * self.after) / _SCALAR_RATE
+
+    @property
     def library_seconds(self) -> float:
-        """The product alone, by the library, which has tiles of all shapes too."""
-        return min(seconds_of(self, tile, 1.0) for tile in candidates(self, True))
+        """The product alone, by the library, which has tiles of all shapes, and reads what it shares only once."""
+        alone = replace(self, before=(0, 0), after=0, whole=frozenset())
+        return min(seconds_of(alone, tile, library=True) for tile in candidates(alone, True))
 
 
-def best_tile(size: ProductSize, may_split: bool) -> tuple[ProductTile, float] | None:
-    """The tile of the least planned time, and that time; None where no tile is large enough for what must be whole."""
+def best_tiles(size: ProductSize, may_split: bool, most: int) -> tuple[tuple[ProductTile, float], ...]:
+    """The tiles of the least planned time, with that time; none where what must be whole is too large for any."""
     found = [(tile, seconds_of(size, tile)) for tile in candidates(size, may_split)]
-    return min(found, key=lambda each: each[1]) if found else None
+    return tuple(sorted(found, key=lambda each: each[1])[:most])
 
 
 def candidates(size: ProductSize, may_split: bool) -> Iterator[ProductTile]:
@@ -76,10 +83,10 @@ def candidates(size: ProductSize, may_split: bool) -> Iterator[ProductTile]:
             splits *= 2
 
 
-def seconds_of(size: ProductSize, tile: ProductTile, part: float | None = None) -> float:
-    """The planned time of a product by a kernel that reaches ``part`` of the library's rate: by default, by ours."""
+def seconds_of(size: ProductSize, tile: ProductTile, library: bool = False) -> float:
+    """The planned time of a product by a kernel with these tiles: one of the library's, or ours."""
     flops = 2.0 * size.batch * size.rows * size.columns * size.inner
-    computing = flops / (_RATES[size.dtype] * (part or _PART[size.dtype])) * _waves(size, tile)
+    computing = flops / (_RATES[size.dtype] * (1.0 if library else _PART[size.dtype])) * _waves(size, tile, library)
     across, down = -(-size.columns // tile.columns), -(-size.rows // tile.rows)
     operands = size.batch * size.inner * (size.rows * across + size.columns * down)
     functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
@@ -89,11 +96,16 @@ def seconds_of(size: ProductSize, tile: ProductTile, part: float | None = None) 
     computing = max(computing + functions / _SCALAR_RATE, rounds * steps * _STEP_SECONDS)
     moving = size.moved / BYTES_A_SECOND
     if tile.splits > 1:
-        parts = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
-        moving += LAUNCH_SECONDS + parts / _CACHED_BYTES_A_SECOND
-    reading = operands * (size.dtype.bits // 8) / _CACHED_BYTES_A_SECOND
+        written = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
+        moving += LAUNCH_SECONDS + written / _CACHED_BYTES_A_SECOND
+    reading = operands * (size.dtype.bits // 8) / (_CACHED_BYTES_A_SECOND * (2 if library else 1))
     # They go on at the same time, but not quite.
-    return LAUNCH_SECONDS + rounds * _START_SECONDS + max(computing, moving, reading) + 0.1 * (computing + moving + reading)
+    return (
+        LAUNCH_SECONDS
+        + rounds * _START_SECONDS
+        + max(computing, moving, reading)
+        + 0.1 * (computing + moving + reading)
+    )
 
 
 def _programs(size: ProductSize, tile: ProductTile) -> int:
@@ -105,13 +117,13 @@ def _at_once(tile: ProductTile) -> int:
     return _PROCESSORS * min(max(128 * 128 // (tile.rows * tile.columns), 1), 8)
 
 
-def _waves(size: ProductSize, tile: ProductTile) -> float:
+def _waves(size: ProductSize, tile: ProductTile, library: bool) -> float:
     """How much longer than on busy processors, since tiles overhang and the last of them leave processors idle."""
     programs = _programs(size, tile)
     done = programs * tile.rows * tile.columns / tile.splits
     wanted = size.batch * size.rows * size.columns
     # Small tiles read an operand for each few operations, and so keep a processor waiting.
-    slow = 1 + 16 / tile.rows + 16 / tile.columns
+    slow = 1.0 if library else 1 + 16 / tile.rows + 16 / tile.columns
     idle = math.ceil(programs / _PROCESSORS) * _PROCESSORS / programs if programs < _at_once(tile) else 1.0
     return done / max(wanted, 1) * slow * idle
 
@@ -121,9 +133,9 @@ def _shapes(size: ProductSize) -> Iterator[ProductTile]:
     item = size.dtype.bits // 8
     # What follows the product needs registers for itself; without tensor cores so does the product.
     busy = size.after >= SERIES or bool(size.whole) or size.dtype is DType.float32
-    most = (16 if size.after >= LONG_SERIES else 32 if busy else 64) * 4 // max(item, 4)
+    most = (16 if size.after >= LONG_SERIES else 32 if busy else 128 if item == 2 else 64) * 4 // max(item, 4)
     for rows in _lengths(size.rows, "rows" in size.whole, 128):
-        for columns in _lengths(size.columns, "columns" in size.whole, 128):
+        for columns in _lengths(size.columns, "columns" in size.whole, 256):
             inner = min(max(_power(size.inner), _SMALLEST), 64 if item == 2 else 32 if item == 4 else 16)
             for warps in (4, 8):
                 if rows * columns <= most * 32 * warps and (warps == 4 or rows * columns >= 32 * 64):
@@ -137,8 +149,7 @@ def _lengths(count: int, whole: bool, largest: int) -> list[int]:
     least = max(_power(count), _SMALLEST)
     if whole:
         return [least] if least <= LARGEST_WHOLE else []
-    found = [each for each in (16, 32, 64, 128, 256) if each <= min(least, largest)]
-    return found
+    return [each for each in (16, 32, 64, 128, 256) if each <= min(least, largest)]
 
 
 def _power(count: int) -> int:

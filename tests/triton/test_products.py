@@ -85,7 +85,7 @@ CASES: dict[str, Any] = {
     "map of the left": lambda: [otus.exp(X) @ W],
     "map of the right, and after": lambda: [otus.relu(X @ otus.cos(W))],
     "maps of both": lambda: [otus.relu(X) @ otus.exp(W * S[:, None])],
-    "mask": lambda: [otus.where(X > C[:, None], X, 0.0) @ W],
+    "mask": lambda: [otus.where(C[:, None] < X, X, 0.0) @ W],
     "number": lambda: [2.5 * otus.relu(X @ W) + 1.0],
     "transposed operands": lambda: [otus.relu(otus.einsum("ki,jk->ij", tensor("a", 17, 20), tensor("d", 19, 17)))],
     "transposed result": lambda: [otus.relu(otus.einsum("ik,kj->ji", X, W))],

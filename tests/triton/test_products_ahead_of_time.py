@@ -56,10 +56,11 @@ def _batches(dtype: str) -> list[Any]:
 
 
 CASES: dict[str, Any] = {
-    "layer-bfloat16": lambda: _layer(2048, 256, 2048, "bfloat16"),
+    "layer-bfloat16": lambda: _layer(1024, 256, 1024, "bfloat16"),
     "layer-float16": lambda: _layer(512, 1024, 1024, "float16"),
     "layer-float32": lambda: _layer(512, 128, 512, "float32"),
     "layer-float64": lambda: _layer(512, 64, 512, "float64"),
+    "relu-bfloat16": lambda: [otus.relu(otus.matmul(*_tensors("bfloat16", x=(4096, 128), w=(128, 4096))))],
     "layer-tf32": lambda: _layer(512, 128, 512, "float32"),
     "scaled-bfloat16": lambda: _scaled("bfloat16"),
     "rows-bfloat16": lambda: _rows("bfloat16"),
