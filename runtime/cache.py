@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,7 @@ class PlanCache:
         if self.folder is None:
             return
         try:
-            _write(_path(self.folder, key), _entry(key, plan))
+            write_whole(_path(self.folder, key), _entry(key, plan))
         except OSError:
             return  # the folder is read-only or full: this process still has the plan
         if _memory.counts_to(_WRITES_BETWEEN_PRUNINGS):
@@ -168,15 +169,16 @@ def stored_bytes(folder: Path) -> tuple[int, int]:
 
 
 def _path(folder: Path, key: str) -> Path:
-    return folder / _PLANS / f"{_digest(key)}{_SUFFIX}"
+    return folder / _PLANS / f"{digest_of(key)}{_SUFFIX}"
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """The digest of a text, as digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _entry(key: str, plan: StoredPlan) -> str:
-    content = json.dumps(
+    return with_digest(
         {
             "key": key,
             "function": plan.executable.function,
@@ -186,10 +188,15 @@ def _entry(key: str, plan: StoredPlan) -> str:
             "source": plan.executable.source,
         }
     )
-    return f"{_digest(content)}\n{content}\n"
 
 
-def _write(path: Path, text: str) -> None:
+def with_digest(entry: Mapping[str, object]) -> str:
+    """An entry as the text of a file: the digest of its JSON, and that."""
+    content = json.dumps(entry)
+    return f"{digest_of(content)}\n{content}\n"
+
+
+def write_whole(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all; raises ``OSError`` where it cannot."""
     import tempfile  # here, since most processes only read
 
@@ -207,6 +214,16 @@ def _write(path: Path, text: str) -> None:
 
 def _read(path: Path, key: str) -> StoredPlan | None:
     """The plan in a file, or None where there is none for exactly this key."""
+    content = read_whole(path)
+    plan = None if content is None else _plan(content, key)
+    if plan is not None:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now: pruning takes the others first
+    return plan
+
+
+def read_whole(path: Path) -> str | None:
+    """The JSON in a file; None where it is not there, cut short, changed, or another user's."""
     try:
         with open(path, encoding="utf-8", newline="\n") as file:
             if not _is_own(file.fileno()):
@@ -215,13 +232,7 @@ def _read(path: Path, key: str) -> StoredPlan | None:
     except (OSError, UnicodeDecodeError):
         return None
     content = content.removesuffix("\n")
-    if digest != _digest(content):
-        return None
-    plan = _plan(content, key)
-    if plan is not None:
-        with contextlib.suppress(OSError):
-            os.utime(path)  # used now: pruning takes the others first
-    return plan
+    return content if digest == digest_of(content) else None
 
 
 def _plan(content: str, key: str) -> StoredPlan | None:

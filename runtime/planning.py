@@ -13,12 +13,13 @@ from ..ir.specialise import UnfitSizeError, free_symbols
 from ..ir.traverse import input_label
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
-from ..passes.products.fusing import fuse_products
+from ..passes.products.fusing import ProductOptions, fuse_products
 from .binding import bind_sizes
 from .executable import Executable
 from .failures import unfit
 from .memory import keeping
-from .torch_functions import TorchFunction
+from .settings import settings
+from .torch_functions import TorchFunction, measured_device, multiplies_in_tf32
 
 if TYPE_CHECKING:
     from ..codegen import Emitted
@@ -134,7 +135,7 @@ class Planner:
     def _emitted(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         if self._request.backend == "triton":
-            program = fuse_products(program, sizes, save_memory=self._request.memory_limit is not None)
+            program = self._with_products(program, sizes)
         # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
         emitted = self._emit(program, sizes) if self._request.backend == "triton" else None
         key = program, emitted.source if emitted is not None else ""
@@ -147,6 +148,17 @@ class Planner:
         plan = Plan(graph, report, program, emitted, program.inputs, run, code)
         self._by_program[key] = plan
         return plan
+
+    def _with_products(self, program: Program, sizes: Mapping[str, int]) -> Program:
+        """The program with products of a GPU fused, as planned, or as measured where that is asked for."""
+        timer = None
+        if measured_device(self._request.interpret) is not None:
+            from .tuning import gpu_timer
+
+            current = settings()
+            timer = gpu_timer(current.cache_folder if current.cache else None)
+        saving = self._request.memory_limit is not None
+        return fuse_products(program, sizes, ProductOptions(saving, timer, multiplies_in_tf32()))
 
     def _emit(self, program: Program, sizes: Mapping[str, int]) -> Emitted:
         from ..codegen import emit_numpy, emit_triton

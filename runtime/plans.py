@@ -14,6 +14,7 @@ from .canonical import Canonical, canonicalise
 from .memory import keeping
 from .planning import Plan, Planner, Request, Runner, loaded
 from .settings import Settings, settings
+from .torch_functions import gpu_options
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _kept_plans(request: Request, inputs: Sequence[Node]) -> _KeptPlans | None:
     version = versions()
     folder = current.cache_folder if version is not None else None
     options = f"{version}\n{request.backend} {keeping(request.memory_limit, request.pipeline)}"
+    if request.backend == "triton":
+        options += f" {gpu_options(request.interpret)}"
     return _KeptPlans(PlanCache(folder), canonical, options, _names(request, canonical), request)
 
 

@@ -23,7 +23,8 @@ class Settings:
     ``debug`` prints more with every step: 0 nothing, 1 pass timings, 2 rules fired, 3 the IR after
     each pass, 4 the emitted source.  ``check`` validates facts of the data and every pass by value.
     ``dump`` is a folder for the stages of every compiled function.  ``cache`` keeps compiled programs, in
-    memory and in the folder ``cache_folder``.  ``color`` allows colour on terminals.
+    memory and in the folder ``cache_folder``.  ``autotune`` measures on the GPU how matrix products are carried out.
+    ``color`` allows colour on terminals.
     """
 
     debug: int
@@ -31,6 +32,7 @@ class Settings:
     dump: Path | None
     cache: bool
     cache_folder: Path
+    autotune: bool
     color: bool
 
 
@@ -117,6 +119,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "OTUS_CACHE_DIR", "cache_folder", "otus in the user's cache folder", "a folder",
         "keeps compiled programs there", _read_cache_folder,
+    ),
+    Variable(
+        "OTUS_AUTOTUNE", "autotune", "0", "0 or 1",
+        "measures on the GPU which matrix products are fused, and with which tiles", _read_flag,
     ),
     Variable(
         "NO_COLOR", "color", "not set", "anything",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from .executable import Executable
+from .settings import settings
 
 
 class TorchFunction:
@@ -78,3 +80,25 @@ def _has_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+def multiplies_in_tf32() -> bool:
+    """Whether torch, as far as it is loaded, multiplies float32 matrices in TensorFloat-32 on a GPU."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+def gpu_options(interpret: bool) -> str:
+    """What plans for GPUs depend on beside the program: torch's precision, and the GPU where kernels are measured."""
+    tuned = measured_device(interpret)
+    return f"{'tf32' if multiplies_in_tf32() else 'ieee'} {tuned or 'planned'}"
+
+
+def measured_device(interpret: bool) -> str | None:
+    """The GPU on which kernels are measured; None where they are not."""
+    if interpret or not settings().autotune or why_no_triton(interpret) is not None:
+        return None
+    import torch
+
+    name: str = torch.cuda.get_device_name()
+    return name

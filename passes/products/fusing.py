@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ...ir import DType
 from ...ir.dims import evaluate
 from ...ir.kernels import BlockLoop, Contraction, FusedProduct, ProductTile
 from ...ir.product_form import ProductForm
@@ -31,13 +32,26 @@ Measure = Callable[[Program, Mapping[str, int]], float | None]
 _TRIED = 8  # tiles that are measured
 
 
-def fuse_products(
-    program: Program, sizes: Mapping[str, int], save_memory: bool = False, measure: Measure | None = None
-) -> Program:
+@dataclass(frozen=True)
+class ProductOptions:
+    """How products are chosen.
+
+    ``save_memory`` keeps the planned peak, and sums whole.  ``measure`` decides instead of the plan, among the tiles
+    that it finds best and the separate steps.  ``tf32`` says that float32 is multiplied on tensor cores.
+    """
+
+    save_memory: bool = False
+    measure: Measure | None = None
+    tf32: bool = False
+
+
+_DEFAULT = ProductOptions()
+
+
+def fuse_products(program: Program, sizes: Mapping[str, int], options: ProductOptions = _DEFAULT) -> Program:
     """``program`` with a :class:`FusedProduct` for each contraction that gains by it, by planned time.
 
-    A product with nothing around it stays the library's.  ``save_memory`` keeps the planned peak, and sums whole.
-    ``measure`` decides instead of the plan, among the tiles that it finds best and the separate steps.
+    A product with nothing around it stays the library's.
 
     >>> import otus
     >>> from otus.ir.program import program_text
@@ -56,20 +70,18 @@ def fuse_products(
     found = program
     for call in program.calls:
         if isinstance(call.kernel, BlockLoop) and not call.kernel.concurrent:
-            found = _with_body(found, call, sizes, save_memory, measure)
+            found = _with_body(found, call, sizes, options)
         elif isinstance(call.kernel, Contraction) and call.kernel.method == "matrix" and call in found.calls:
-            found = _chosen(found, call, sizes, save_memory, measure)
+            found = _chosen(found, call, sizes, options)
     if found is not program:
         verify_program(found)
     return found
 
 
-def _with_body(
-    program: Program, call: KernelCall, sizes: Mapping[str, int], save_memory: bool, measure: Measure | None
-) -> Program:
+def _with_body(program: Program, call: KernelCall, sizes: Mapping[str, int], options: ProductOptions) -> Program:
     """The program with the products of a loop's body fused."""
     assert isinstance(call.kernel, BlockLoop)
-    body = fuse_products(call.kernel.body, call.kernel.block_sizes(sizes), save_memory, measure)
+    body = fuse_products(call.kernel.body, call.kernel.block_sizes(sizes), options)
     if body is call.kernel.body:
         return program
     return _with_call(program, call, dataclasses.replace(call, kernel=dataclasses.replace(call.kernel, body=body)))
@@ -100,15 +112,13 @@ class _Contest:
         return FusedProduct(self.group.body, self.group.form.product, tile, moved, (seconds, separately), measured)
 
 
-def _chosen(
-    program: Program, call: KernelCall, sizes: Mapping[str, int], save_memory: bool, measure: Measure | None
-) -> Program:
+def _chosen(program: Program, call: KernelCall, sizes: Mapping[str, int], options: ProductOptions) -> Program:
     """The program with the group of a contraction that saves most as one kernel, or as it was, with the reason."""
-    contests = list(_contests(program, call, sizes, may_split=not save_memory))
+    contests = list(_contests(program, call, sizes, options))
     if not contests:
         return program
     contest = max(contests, key=lambda each: each.saved)
-    kernel = _planned(contest) if measure is None else _measured(contest, sizes, measure)
+    kernel = _planned(contest) if options.measure is None else _measured(contest, sizes, options.measure)
     if kernel.seconds[0] > WORTHWHILE * kernel.seconds[1]:
         word = "measured" if kernel.measured else "planned"
         fused, separately = (f"{x * 1e6:.3g} µs" for x in kernel.seconds)
@@ -116,17 +126,19 @@ def _chosen(
             program, call, dataclasses.replace(call, choice=f"not fused: {word} {fused}, separately {separately}")
         )
     new = _with_kernel(program, contest.group, kernel)
-    if save_memory and planned_peak(new, sizes) > planned_peak(program, sizes):
+    if options.save_memory and planned_peak(new, sizes) > planned_peak(program, sizes):
         return program
     return new
 
 
-def _contests(program: Program, call: KernelCall, sizes: Mapping[str, int], may_split: bool) -> Iterator[_Contest]:
+def _contests(
+    program: Program, call: KernelCall, sizes: Mapping[str, int], options: ProductOptions
+) -> Iterator[_Contest]:
     """The groups of a contraction for which there are tiles."""
     count = {name: evaluate(buffer.bytes, sizes) for name, buffer in program.buffer_map().items()}
     for group in Groups(program).around(call):
-        size = product_size(group, sizes, count)
-        tiles = best_tiles(size, may_split, _TRIED) if size is not None else ()
+        size = _product_size(group, sizes, count, options.tf32)
+        tiles = best_tiles(size, not options.save_memory, _TRIED) if size is not None else ()
         if size is not None and tiles:
             yield _Contest(group, size, tiles, *_separately(group, size, count))
 
@@ -155,7 +167,7 @@ def _alone(kernel: FusedProduct) -> Program:
     return dataclasses.replace(body, buffers=buffers, calls=(call,))
 
 
-def product_size(group: Group, sizes: Mapping[str, int], count: Mapping[str, int]) -> ProductSize | None:
+def _product_size(group: Group, sizes: Mapping[str, int], count: Mapping[str, int], tf32: bool) -> ProductSize | None:
     """What a kernel for the group has to do; None where there is nothing to do."""
     form = group.form
     extent = {name: math.prod(evaluate(form.sizes[x], sizes) for x in labels) for name, labels in form.groups.items()}
@@ -165,8 +177,18 @@ def product_size(group: Group, sizes: Mapping[str, int], count: Mapping[str, int
     after = sum(_functions(each.step.expression) for each in form.after)
     moved = read_bytes([*group.body.inputs, *group.body.outputs], count)
     dtype = form.dtypes[form.product]
+    cores = tf32 or dtype is not DType.float32
     return ProductSize(
-        extent["batch"], extent["rows"], extent["columns"], extent["inner"], dtype, moved, sides, after, form.whole
+        extent["batch"],
+        extent["rows"],
+        extent["columns"],
+        extent["inner"],
+        dtype,
+        moved,
+        cores,
+        sides,
+        after,
+        form.whole,
     )
 
 

@@ -20,9 +20,10 @@ BYTES_A_SECOND = 2.8e12
 _CACHED_BYTES_A_SECOND = 8e12
 _PROCESSORS = 132
 # Operations a second of the library's products, and the part of that which a kernel of ours reaches.  Without
-# tensor cores (float32 in full precision) it is the smaller.
-_RATES = {DType.float16: 650e12, DType.bfloat16: 650e12, DType.float32: 50e12, DType.float64: 55e12}
-_PART = {DType.float16: 0.75, DType.bfloat16: 0.75, DType.float32: 0.6, DType.float64: 0.6}
+# tensor cores (float32 in full precision) both are smaller.
+_RATES = {DType.float16: 650e12, DType.bfloat16: 650e12, DType.float32: 330e12, DType.float64: 55e12}
+_FLOAT32_RATE = 50e12
+_PART, _PART_WITHOUT_CORES = 0.75, 0.6
 _SCALAR_RATE = 25e12
 # A kernel of ours must save at least this part of the time.
 WORTHWHILE = 0.95
@@ -40,7 +41,8 @@ class ProductSize:
     """``batch`` products of ``rows`` × ``inner`` and ``inner`` × ``columns``.
 
     ``before`` are the functions applied to each element of the left and the right operand, ``after`` those to each
-    of the result; ``moved`` are the bytes read and written once.  ``whole`` are the groups that one tile has all of.
+    of the result; ``moved`` are the bytes read and written once.  ``cores`` says that tensor cores multiply.
+    ``whole`` are the groups that one tile has all of.
     """
 
     batch: int
@@ -49,9 +51,15 @@ class ProductSize:
     inner: int
     dtype: DType
     moved: int
+    cores: bool = True
     before: tuple[int, int] = (0, 0)
     after: int = 0
     whole: frozenset[str] = frozenset()
+
+    def rate(self, library: bool) -> float:
+        """Operations a second of the library's kernels, or of ours."""
+        rate = _RATES[self.dtype] if self.cores else _FLOAT32_RATE
+        return rate * (1.0 if library else _PART if self.cores else _PART_WITHOUT_CORES)
 
     @property
     def functions_seconds(self) -> float:
@@ -86,7 +94,7 @@ def candidates(size: ProductSize, may_split: bool) -> Iterator[ProductTile]:
 def seconds_of(size: ProductSize, tile: ProductTile, library: bool = False) -> float:
     """The planned time of a product by a kernel with these tiles: one of the library's, or ours."""
     flops = 2.0 * size.batch * size.rows * size.columns * size.inner
-    computing = flops / (_RATES[size.dtype] * (1.0 if library else _PART[size.dtype])) * _waves(size, tile, library)
+    computing = flops / size.rate(library) * _waves(size, tile, library)
     across, down = -(-size.columns // tile.columns), -(-size.rows // tile.rows)
     operands = size.batch * size.inner * (size.rows * across + size.columns * down)
     functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
@@ -132,7 +140,7 @@ def _shapes(size: ProductSize) -> Iterator[ProductTile]:
     """Tiles that fit into registers and shared memory, without splits."""
     item = size.dtype.bits // 8
     # What follows the product needs registers for itself; without tensor cores so does the product.
-    busy = size.after >= SERIES or bool(size.whole) or size.dtype is DType.float32
+    busy = size.after >= SERIES or bool(size.whole) or not size.cores
     most = (16 if size.after >= LONG_SERIES else 32 if busy else 128 if item == 2 else 64) * 4 // max(item, 4)
     for rows in _lengths(size.rows, "rows" in size.whole, 128):
         for columns in _lengths(size.columns, "columns" in size.whole, 256):

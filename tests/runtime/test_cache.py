@@ -308,7 +308,7 @@ def damaged(path: Path) -> dict[str, bytes]:
 
 
 def _signed(content: str) -> bytes:
-    return f"{cache._digest(content)}\n{content}\n".encode()
+    return f"{cache.digest_of(content)}\n{content}\n".encode()
 
 
 def test_damaged_entries_are_misses(folder: Path, planned: list[str]) -> None:

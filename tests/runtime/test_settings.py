@@ -12,7 +12,7 @@ from otus.runtime.settings import VARIABLES, Settings, SettingsError, list_setti
 
 def test_defaults() -> None:
     found = settings({"XDG_CACHE_HOME": "/somewhere"})
-    assert found == Settings(0, False, None, True, Path("/somewhere/otus"), True)
+    assert found == Settings(0, False, None, True, Path("/somewhere/otus"), False, True)
     assert settings({}).cache_folder == Path.home() / ".cache" / "otus"
     assert settings({"OTUS_DEBUG": "", "OTUS_CHECK": "", "NO_COLOR": ""}).debug == 0
 
@@ -26,8 +26,9 @@ def test_values_are_read_at_every_call(monkeypatch: pytest.MonkeyPatch, tmp_path
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OTUS_DUMP", str(tmp_path))
     monkeypatch.setenv("OTUS_CACHE", "0")
+    monkeypatch.setenv("OTUS_AUTOTUNE", "1")
     monkeypatch.setenv("OTUS_CACHE_DIR", str(tmp_path / "new"))
-    assert settings() == Settings(3, True, tmp_path, False, tmp_path / "new", False)
+    assert settings() == Settings(3, True, tmp_path, False, tmp_path / "new", True, False)
     monkeypatch.setenv("OTUS_DEBUG", "4")
     assert settings().debug == 4
 
@@ -57,4 +58,12 @@ def test_the_list_says_where_values_come_from() -> None:
     rows = {row.name: row for row in list_settings({"OTUS_DEBUG": "2"})}
     assert (rows["OTUS_DEBUG"].value, rows["OTUS_DEBUG"].source) == ("2", "environment")
     assert (rows["OTUS_CHECK"].value, rows["OTUS_CHECK"].source) == ("0", "default")
-    assert list(rows) == ["OTUS_DEBUG", "OTUS_CHECK", "OTUS_DUMP", "OTUS_CACHE", "OTUS_CACHE_DIR", "NO_COLOR"]
+    assert list(rows) == [
+        "OTUS_DEBUG",
+        "OTUS_CHECK",
+        "OTUS_DUMP",
+        "OTUS_CACHE",
+        "OTUS_CACHE_DIR",
+        "OTUS_AUTOTUNE",
+        "NO_COLOR",
+    ]

@@ -23,7 +23,7 @@ from otus.ir.kernels import FusedProduct, ProductTile
 from otus.ir.program import Program, verify_program
 from otus.passes import parse_pipeline
 from otus.passes.lower import lower
-from otus.passes.products.fusing import fuse_products
+from otus.passes.products.fusing import ProductOptions, fuse_products
 from otus.runtime.executable import Executable
 from otus.runtime.reference import evaluate
 from otus.runtime.triton_interpreter import interpreter
@@ -295,7 +295,7 @@ def test_memory_limits_hold() -> None:
     outputs = [otus.relu(x @ w)]
     assert "sum in" in planned(outputs).calls[0].kernel.text
     graph = Graph.of([x.node for x in outputs])
-    limited = fuse_products(lower(graph), {}, save_memory=True)
+    limited = fuse_products(lower(graph), {}, ProductOptions(save_memory=True))
     assert "sum in" not in limited.calls[0].kernel.text
 
 
