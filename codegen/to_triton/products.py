@@ -57,6 +57,10 @@ class ProductKernel:
             "tl", "triton", "program", "batch", "split", "start", "first", "height", "total", "tile", "part", "span",
             "m_block", "n_block", "m_blocks", "n_blocks", "parts_ptr", *("m", "n", "k", "k_left", "k_right"),
         ])  # fmt: skip
+        for group, runs in self.axes.runs.items():
+            for side in ("left", "right"):
+                for number in range(len(runs)):
+                    self.names.identifier(f"{self._letter(group, side)}{number}")
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -194,6 +198,7 @@ class ProductKernel:
         if self._has_batch:
             whole = f"(m_blocks * n_blocks{f' * {splits}' if splits else ''})"
             self._line(f"batch = {self._widened(f'(program // {whole})')}")
+            self._divided("batch")
         if self._is_grouped:
             self._comment("GROUP blocks of rows run side by side: what they read is in the cache for one another.")
             self._line("first = tile // (GROUP * n_blocks) * GROUP")
@@ -220,6 +225,7 @@ class ProductKernel:
         self._line(f"{letter} = ({self._widened(block)} * {capital} + tl.arange(0, {capital})){view}")
         if self._is_partial(group):
             self._line(f"{letter}_mask = {letter} < {self.count(group)}")
+        self._divided(group)
 
     def _is_partial(self, group: str) -> bool:
         """Whether tiles may overhang a group."""
@@ -241,6 +247,14 @@ class ProductKernel:
             self.pointers[buffer] = self.names.identifier(f"{self.hints[buffer]}_ptr")
         return self.pointers[buffer]
 
+    def _short(self, buffer: str, address: str, around: str) -> str:
+        """The address, or a name for it where a line would be too long with what is around it."""
+        if len(_INDENT) * self.depth + len(address) + len(around) <= _LINE:
+            return address
+        name = self.names.identifier(f"{self.hints[buffer]}_place")
+        self._line(f"{name} = {address}")
+        return name
+
     def _stride(self, buffer: str, expression: str, hint: str) -> str:
         """The parameter for a stride, which the call computes by ``expression``, over ``{tensor}``."""
         key = (buffer, expression)
@@ -260,7 +274,7 @@ class ProductKernel:
                 place = axes[-1] if buffer in self.results else number
                 hint = self._stride_hint(run)
                 stride = self._stride(buffer, f"{{tensor}}.stride({place + shift})", hint)
-                terms.append(f"{within(self._position(run, side))} * {stride}")
+                terms.append(f"{self._position(run, side)} * {stride}")
         return " + ".join(terms)
 
     def _stride_hint(self, run: Run) -> str:
@@ -269,16 +283,26 @@ class ProductKernel:
         return f"{_LETTERS[group]}{several.index(run) if len(several) > 1 else ''}_stride"
 
     def _position(self, run: Run, side: str) -> str:
-        """The position along a run, from that within its group."""
+        """The name of the position along a run."""
         group = self.axes.group_of[run[0]]
         runs = self.axes.runs[group]
-        text = f"k_{side}" if group == "inner" else _LETTERS[group]
-        number = runs.index(run)
-        if number < len(runs) - 1:
-            text = f"{text} // {self._size(product(self.axes.size(x) for x in runs[number + 1 :]))}"
-        if number > 0:
-            text = f"{within(text)} % {self._size(self.axes.size(run))}"
-        return text
+        return f"{self._letter(group, side)}{runs.index(run) if len(runs) > 1 else ''}"
+
+    @staticmethod
+    def _letter(group: str, side: str) -> str:
+        return f"k_{side}" if group == "inner" else _LETTERS[group]
+
+    def _divided(self, group: str, side: str = "after") -> None:
+        """Define the positions along the runs of a group from that within the group."""
+        runs = self.axes.runs[group]
+        letter = self._letter(group, side)
+        for number, run in enumerate(runs if len(runs) > 1 else ()):
+            text = letter
+            if number < len(runs) - 1:
+                text = f"{text} // {self._size(product(self.axes.size(x) for x in runs[number + 1 :]))}"
+            if number > 0:
+                text = f"{within(text)} % {self._size(self.axes.size(run))}"
+            self._line(f"{letter}{number} = {text}")
 
     def _size(self, size: Size) -> str:
         return self.source.factor(size)
@@ -296,7 +320,8 @@ class ProductKernel:
             dims = self._dims(indices, side)
             mask = self._mask(side, dims)
             name = self.names.identifier(self.hints[buffer])
-            code = f"tl.load({self._address(buffer, indices, side)}{f', mask={mask}, other=0' if mask else ''})"
+            place = self._short(buffer, self._address(buffer, indices, side), f"{name} = tl.load(, other=0){mask}")
+            code = f"tl.load({place}{f', mask={mask}, other=0' if mask else ''})"
             if not dims:  # as a tile, since the interpreter compares no scalars with tiles
                 code = f"tl.broadcast_to({code}, [1, 1])"
             self._line(f"{name} = {code}")
@@ -360,6 +385,7 @@ class ProductKernel:
             self._line(f"k_{side} = k{view}")
             if self._is_partial("inner"):
                 self._line(f"k_{side}_mask = k_{side} < {count}")
+            self._divided("inner", side)
         left = self._side("left", *self.form.left)
         right = self._side("right", *self.form.right)
         options = {"tl.float64": ", out_dtype=tl.float64"}.get(self._total_dtype, "")
@@ -472,12 +498,8 @@ class ProductKernel:
             extents = [f"BLOCK_{'MN'[k]}" if k in dims else "1" for k in (0, 1)]
             value = f"tl.broadcast_to({value}, [{', '.join(extents)}])"
         mask = self._mask("after", dims)
-        text = f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})"
-        if len(text) > _LINE:
-            place = self.names.identifier(f"{self.hints[buffer]}_place")
-            self._line(f"{place} = {address}")
-            text = f"tl.store({place}, {value}{f', mask={mask}' if mask else ''})"
-        self._line(text)
+        place = self._short(buffer, address, f"tl.store(, {value}){mask}")
+        self._line(f"tl.store({place}, {value}{f', mask={mask}' if mask else ''})")
 
     # --- for the call --------------------------------------------------------------------------
 

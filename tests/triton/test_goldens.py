@@ -24,12 +24,29 @@ def layer_norm_gradient() -> Any:
 
 
 def gelu_layer() -> Any:
-    """A matrix product, and what follows it in a kernel."""
+    """A matrix product and what follows it, in one kernel."""
     x, w, b = otus.tensor("x", (64, 256)), otus.tensor("w", (256, 128)), otus.tensor("b", (128,))
     return otus.compile({"y": otus.gelu(x @ w + b)}, backend="triton", interpret=True)
 
 
-CASES = {each.__name__: each for each in (softmax_gradient, layer_norm_gradient, gelu_layer)}
+def scaled_heads() -> Any:
+    """Batches, merged columns, work on an operand, and rows that are whole in a tile."""
+    q, k = (otus.tensor(name, (8, 4, 256, 64), dtype="bfloat16") for name in "qk")
+    s = otus.tensor("s", (4, 64), dtype="bfloat16")
+    scores = otus.einsum("bhid,bhjd->bhij", q * s[None, :, None, :], k)
+    return otus.compile({"p": otus.softmax(scores, axis=-1)}, backend="triton", interpret=True)
+
+
+def long_sum() -> Any:
+    """A sum in parts, for sizes of a call; and a result that is reduced over the programs."""
+    x, w = otus.tensor("x", ("i", "k"), dtype="float32"), otus.tensor("w", ("k", "j"), dtype="float32")
+    b = otus.tensor("b", ("j",), dtype="float32")
+    y = otus.tanh(x @ w + b)
+    f = otus.compile({"y": y, "s": y.sum(axis=0)}, backend="triton", interpret=True)
+    return f.plan_for(i=64, k=8192, j=48)
+
+
+CASES = {each.__name__: each for each in (softmax_gradient, layer_norm_gradient, gelu_layer, scaled_heads, long_sum)}
 
 
 @pytest.mark.parametrize("name", CASES)
