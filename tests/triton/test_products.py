@@ -315,3 +315,12 @@ def test_derivatives_of_a_layer() -> None:
     np.testing.assert_allclose(found[0], total.item())
     for value, name in zip(found[1:], "wvb", strict=True):
         np.testing.assert_allclose(value, given[name].grad.numpy(), 1e-11, 1e-11)
+
+
+def test_names_that_the_kernel_has_too() -> None:
+    names = ["m", "n", "k", "tile", "total", "m_mask", "WIDE", "BLOCK_M", "m_stride", "x_m_stride", "n0"]
+    x, w = tensor("m_ptr", 17, 20), tensor("program", 20, 18)
+    value = x @ w
+    for number, name in enumerate(names):
+        value = value + otus.exp(tensor(name, 18)) * (number + 1) if number % 2 else value * tensor(name, 17, 1)
+    check([otus.tanh(value)], SMALL, ["product_kernel"], 1e-11)
