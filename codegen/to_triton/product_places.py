@@ -26,9 +26,9 @@ PLACES = {
 # What kernels call things of their own, beside the positions along parts of a group.
 _NAMES = (
     "tl", "triton", "program", "tile", "batch", "split", "start", "span", "first", "height", "total", "part",
-    "parts_ptr", "m", "n", "k", "k_left", "k_right", "m_mask", "n_mask", "k_left_mask", "k_right_mask", "m_block", "n_block",
-    "m_blocks", "n_blocks", "m_count", "n_count", "k_count", "batch_count", "WIDE", "PRECISION", "BLOCK_M", "BLOCK_N",
-    "BLOCK_K", "GROUP", "SPLITS",
+    "parts_ptr", "m", "n", "k", "k_left", "k_right", "m_mask", "n_mask", "k_left_mask", "k_right_mask", "m_block",
+    "n_block", "m_blocks", "n_blocks", "m_count", "n_count", "k_count", "batch_count", "WIDE", "PRECISION", "BLOCK_M",
+    "BLOCK_N", "BLOCK_K", "GROUP", "SPLITS",
 )  # fmt: skip
 Dims = frozenset[int]
 
