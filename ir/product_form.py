@@ -6,7 +6,7 @@ contraction makes elements of an operand as they are read; one after it works on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -15,6 +15,7 @@ from .dtypes import DType
 from .kernels import Contraction
 from .loop_steps import NoForm, Step, opened_steps
 from .program import KernelCall, Program
+from .scalar import Argument, Call, Literal
 
 Index = int
 Axes = tuple[Union[Index, None], ...]
@@ -51,8 +52,9 @@ class ProductForm:
 
     ``left`` and ``right`` are the operands of the contraction and the indices of their axes, ``before`` the steps
     that make either, ``after`` what is done to its result ``product``.  ``whole`` are the groups of which a tile
-    must have all positions, since what is reduced over them is read again.  ``groups`` has the indices of each of
-    ``GROUPS``, those of size 1 left out.
+    must have all positions, since what is reduced over them is read again.  ``parts`` are the results of which each
+    program gives a part, with the reduction that combines them and the groups that it is over.  ``groups`` has the
+    indices of each of ``GROUPS``, those of size 1 left out.
     """
 
     product: str
@@ -65,6 +67,7 @@ class ProductForm:
     sizes: Mapping[Index, Size]
     dtypes: Mapping[str, DType]
     whole: frozenset[str]
+    parts: Mapping[str, tuple[str, frozenset[str]]]
 
     def accesses(self, body: Program) -> list[tuple[str, Axes]]:
         """What is read and written in memory, with the indices of its axes."""
@@ -74,10 +77,6 @@ class ProductForm:
             found += [(x.buffer, each.operand(k)) for k, x in enumerate(each.step.operands)]
             found.append((each.step.buffer, each.result))
         return [each for each in dict.fromkeys(found) if each[0] in outside]
-
-    def parts_over(self, each: ProductStep) -> frozenset[str]:
-        """The groups over which programs give parts of a step's result."""
-        return each.over - self.whole
 
 
 def product_form(body: Program, product: str) -> ProductForm:
@@ -120,7 +119,7 @@ def product_form(body: Program, product: str) -> ProductForm:
         raise NoForm("a reduction before the product")
     return ProductForm(
         product, (call.inputs[0], kept(kernel.left)), (call.inputs[1], kept(kernel.right)), kept(kernel.output),
-        first, last, groups, sizes, dtypes, _whole(last, set(body.outputs)),
+        first, last, groups, sizes, dtypes, *_whole_and_parts(last, set(body.outputs)),
     )  # fmt: skip
 
 
@@ -172,16 +171,45 @@ def _reduced_groups(step: Step, indices: Axes, groups: Mapping[str, tuple[Index,
     return over
 
 
-def _whole(after: Iterable[ProductStep], results: set[str]) -> frozenset[str]:
-    """The groups of which a tile must have all positions."""
-    steps = list(after)
-    read = {x.buffer for each in steps for x in each.step.operands}
-    found: set[str] = set()
-    for each in steps:
-        final = each.step.buffer in results and each.step.buffer not in read
-        if each.over and not (final and each.step.reduction in _OF_PARTS):
-            found |= each.over
-    return frozenset(found)
+def _whole_and_parts(
+    after: Sequence[ProductStep], results: set[str]
+) -> tuple[frozenset[str], dict[str, tuple[str, frozenset[str]]]]:
+    """The groups of which a tile must have all positions, and the results that are reduced over the others."""
+    whole: set[str] = set()
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for each in after:
+        last = _last(each, after, results) if each.over else None
+        if last is not None and each.step.reduction in _OF_PARTS:
+            found[last] = each.step.reduction, each.over
+        else:
+            whole |= each.over
+    return frozenset(whole), {name: (how, over - whole) for name, (how, over) in found.items() if over - whole}
+
+
+def _last(each: ProductStep, after: Sequence[ProductStep], results: set[str]) -> str | None:
+    """The result that a reduction makes, if nothing reads it: itself, or a multiple of a sum; None where there is none.
+
+    A multiple of a sum is the sum of multiples, but for rounding.
+    """
+    readers = [x for x in after if each.step.buffer in [operand.buffer for operand in x.step.operands]]
+    if each.step.buffer in results:
+        return None if readers else each.step.buffer
+    if each.step.reduction == "sum" and len(readers) == 1 and _is_multiple(readers[0].step):
+        return _last(readers[0], after, results)
+    return None
+
+
+def _is_multiple(step: Step) -> bool:
+    """Whether a step is its only operand times a number."""
+    expression = step.expression
+    if len(step.operands) != 1 or step.reduction is not None:
+        return False
+    if not isinstance(expression, Call) or expression.function not in ("mul", "neg", "div"):
+        return False
+    first, *others = expression.arguments
+    if expression.function == "mul" and isinstance(first, Literal):
+        first, others = others[0], [first]
+    return isinstance(first, Argument) and all(isinstance(x, Literal) for x in others)
 
 
 class _Ties:

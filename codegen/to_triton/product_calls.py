@@ -12,8 +12,9 @@ from ...ir.loop_steps import NoForm
 from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.operations import reduced
-from ..to_torch.source import TorchSource, torch_permuted
+from ..to_torch.source import TorchSource, torch_dtype, torch_permuted
 from .products import ProductKernel, listed
+from .scalars import computed_dtype
 
 _INDENT = "    "
 _LINE = 100
@@ -73,7 +74,7 @@ class _Launch:
         tensors = list(self.given.values())
         for buffer in self.fused.body.outputs:
             target, type = self.source.buffers[buffer], self.buffers[buffer].type
-            parts = self.last.parts_of(buffer)
+            parts = self.last.form.parts.get(buffer)
             if parts is None:
                 made.append(f"{target} = {self._whole(buffer)}")
                 self.given[buffer] = target
@@ -83,9 +84,11 @@ class _Launch:
             name = self.given[buffer] = self.source.temporary(f"{target}_parts")
             blocks = " * ".join(self._block_count(self.last, group) for group in ("rows", "columns") if group in over)
             inside = "".join(f", {self.source.size(size)}" for size in type.shape)
+            dtype = computed_dtype(type.dtype)  # half precision only once all parts are added up
             shape = f"({blocks}{inside or ','})"
-            made.append(f"{name} = {self.source.made('empty', shape, type.dtype)}")
-            after.append(f"{target} = {reduced(how, name, [0], type.dtype, self.source)}")
+            made.append(f"{name} = {self.source.made('empty', shape, dtype)}")
+            rounded = "" if dtype is type.dtype else f".to({torch_dtype(type.dtype)})"
+            after.append(f"{target} = {reduced(how, name, [0], dtype, self.source)}{rounded}")
         made += self._workspace()
         self.source.helpers.add("_is_wide")
         wide = self.source.temporary("wide")

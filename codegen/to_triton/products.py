@@ -221,7 +221,7 @@ class ProductKernel(ProductPlaces):
         if step.reduction is not None:
             code, dims = self._reduced(each, code, dims)
         self.values[step.buffer] = self._named(step.buffer, code), dims
-        self._write(step.buffer, each.result, self.form.parts_over(each))
+        self._write(step.buffer, each.result, self.form.parts.get(step.buffer, ("", frozenset()))[1])
 
     def _reduced(self, each: ProductStep, code: str, dims: Dims) -> tuple[str, Dims]:
         """A step's values reduced along dimensions of the tile."""
@@ -253,15 +253,6 @@ class ProductKernel(ProductPlaces):
         mask = self._mask("after", dims)
         place = self._short(buffer, address, f"tl.store(, {value}){mask}")
         self._line(f"tl.store({place}, {value}{f', mask={mask}' if mask else ''})")
-
-    # --- for the call --------------------------------------------------------------------------
-
-    def parts_of(self, buffer: str) -> tuple[str, frozenset[str]] | None:
-        """How a result is reduced of the programs' parts, and over which groups; None where it is not."""
-        for each in self.after:
-            if each.step.buffer == buffer and each.step.reduction and self.form.parts_over(each):
-                return each.step.reduction, self.form.parts_over(each)
-        return None
 
 
 def listed(head: str, items: Sequence[str], tail: str, length: int) -> list[str]:

@@ -42,7 +42,7 @@ class ProductSize:
 
     ``before`` are the functions applied to each element of the left and the right operand, ``after`` those to each
     of the result; ``moved`` are the bytes read and written once.  ``cores`` says that tensor cores multiply.
-    ``whole`` are the groups that one tile has all of.
+    ``whole`` are the groups that one tile has all of, and ``parts`` the results that programs give parts of.
     """
 
     batch: int
@@ -55,6 +55,7 @@ class ProductSize:
     before: tuple[int, int] = (0, 0)
     after: int = 0
     whole: frozenset[str] = frozenset()
+    parts: int = 0
 
     def rate(self, library: bool) -> float:
         """Operations a second of the library's kernels, or of ours."""
@@ -70,7 +71,7 @@ class ProductSize:
     @property
     def library_seconds(self) -> float:
         """The product alone, by the library, which has tiles of all shapes, and reads what it shares only once."""
-        alone = replace(self, before=(0, 0), after=0, whole=frozenset())
+        alone = replace(self, before=(0, 0), after=0, whole=frozenset(), parts=0)
         return min(seconds_of(alone, tile, library=True) for tile in candidates(alone, True))
 
 

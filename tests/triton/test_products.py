@@ -101,6 +101,7 @@ CASES: dict[str, Any] = {
     "sum over all": lambda: [otus.exp(X @ W + B).sum()],
     "largest": lambda: [otus.sin(X @ W).max(axis=1)],
     "value and sums": lambda: [(y := otus.tanh(X @ W + B)), y.sum(axis=0)],
+    "mean over rows": lambda: [(y := otus.tanh(X @ W + B)), -2.5 * y.sum(axis=0), y.mean(axis=1)],
     "batch sums": lambda: [otus.exp(P @ Q * 0.1).sum(axis=-1)],
     "axes of size one": lambda: [otus.relu(otus.einsum("aik,akj->aij", tensor("o", 1, 5, 6), tensor("l", 1, 6, 7))
                                            + tensor("y", 1, 5, 1))],
@@ -184,6 +185,17 @@ def test_bfloat16() -> None:
     assert found.dtype == torch.bfloat16
     wanted = torch.relu(torch.exp(given[0].double()).to(torch.bfloat16).double() @ given[1].double())
     torch.testing.assert_close(found.double(), wanted, rtol=2e-2, atol=2e-1)
+
+
+def test_sums_in_half_precision_are_rounded_once() -> None:
+    x, w = tensor("x", 40, 20, dtype="float16"), tensor("w", 20, 18, dtype="float16")
+    module = module_of([otus.exp(x @ w * 0.1).sum(axis=0)])
+    assert "_parts = torch.empty((3, 18), dtype=torch.float32" in module.source
+    values = data([x, w])
+    (found,) = interpreted(module, values)
+    product = np.float64(values["x"]) @ np.float64(values["w"])
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, np.exp(product * 0.1).sum(0), 2e-3)
 
 
 def test_operands_with_strides_are_not_copied() -> None:
