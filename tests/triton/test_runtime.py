@@ -172,7 +172,10 @@ def test_threads_wait_for_one_another() -> None:
 def test_the_module_stands_alone(tmp_path: Path) -> None:
     """It runs in a process without Otus, here in Triton's interpreter, as ``TRITON_INTERPRET=1`` asks."""
     program = tmp_path / "f.otus"
-    program.write_text("tensor x[4,6] : float32\ny[i,j] = softmax[j](x[i,j] * 2)\ns = sum(y ^ 2)\noutput y, s\n")
+    program.write_text(
+        "tensor x[4,6] : float32\ntensor w[6,5] : float32\ny[i,j] = softmax[j](x[i,j] * 2)\ns = sum(y ^ 2)\n"
+        "z = relu(x @ w)\noutput y, s, z\n"
+    )
     command = [sys.executable, "-m", "otus.cli", "compile", str(program), "--backend", "triton", "-o", "k.py"]
     root = Path(otus.__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root), "TRITON_INTERPRET": "1"}
@@ -181,7 +184,10 @@ def test_the_module_stands_alone(tmp_path: Path) -> None:
     code = (
         "import sys, torch, k\n"
         "x = torch.arange(24.0).reshape(4, 6)\n"
-        "y, s = k.kernel(x)\n"
+        "w = torch.arange(30.0).reshape(6, 5) - 20\n"
+        "y, s, z = k.kernel(x, w)\n"
+        "torch.testing.assert_close(z, torch.relu(x @ w))\n"
+        "assert hasattr(k, 'product_kernel')\n"
         "torch.testing.assert_close(y, torch.softmax(x * 2, 1))\n"
         "torch.testing.assert_close(s, (y * y).sum())\n"
         "assert not [x for x in sys.modules if x.split('.')[0] == 'otus']\n"
