@@ -301,6 +301,18 @@ def test_other_functions_and_dtypes_are_steps_of_their_own() -> None:
     np.testing.assert_allclose(interpreted(module, values)[0], np.abs(values["x"] @ values["w"]) ** 2.5)
 
 
+def test_a_body_that_is_not_the_calls_is_refused() -> None:
+    program = planned([otus.relu(X @ W)])
+    (call,) = program.calls
+    assert isinstance(call.kernel, FusedProduct)
+    turned = dataclasses.replace(call, inputs=call.inputs[::-1])
+    with pytest.raises(otus.OtusError, match=r"the body of the fused product 't0' reads \('x', 'w'\)"):
+        verify_program(dataclasses.replace(program, calls=(turned,)))
+    other = dataclasses.replace(call, kernel=dataclasses.replace(call.kernel, product="w"))
+    with pytest.raises(otus.OtusError, match="no contraction in the body of the fused product makes 'w'"):
+        verify_program(dataclasses.replace(program, calls=(other,)))
+
+
 def test_memory_limits_hold() -> None:
     """Where memory is scarce no sum is split, and the planned peak is no higher."""
     x, w = tensor("x", 16, 4096, dtype="float32"), tensor("w", 4096, 16, dtype="float32")
