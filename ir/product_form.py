@@ -85,6 +85,14 @@ def product_form(body: Program, product: str) -> ProductForm:
     It has none where an index of the contraction would be that of two axes of one tensor, where a step has an
     index that the contraction has not, where a dtype is one that ``DOT_DTYPES`` lacks, and where less than
     all rows or all columns are reduced.
+
+    >>> import otus
+    >>> from otus.passes.lower import lower
+    >>> x, w = otus.tensor("x", (5, 6)), otus.tensor("w", (6, 7))
+    >>> program = lower(otus.ir.Graph.of([otus.exp(otus.exp(x) @ w).node]))
+    >>> form = product_form(program, "t1")
+    >>> [each.step.buffer for each in form.before], [each.step.buffer for each in form.after]
+    (['t0'], ['out0'])
     """
     call = next(each for each in body.calls if each.outputs == (product,))
     kernel = call.kernel

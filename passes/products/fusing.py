@@ -68,10 +68,13 @@ def fuse_products(program: Program, sizes: Mapping[str, int], options: ProductOp
     if any(binding.symbol not in sizes for binding in program.dims):
         return program
     found = program
-    for call in program.calls:
+    for name in [call.outputs[0] for call in program.calls]:
+        call = next((each for each in found.calls if each.outputs[0] == name), None)
+        if call is None:
+            continue  # it is in a fused product by now
         if isinstance(call.kernel, BlockLoop) and not call.kernel.concurrent:
             found = _with_body(found, call, sizes, options)
-        elif isinstance(call.kernel, Contraction) and call.kernel.method == "matrix" and call in found.calls:
+        elif isinstance(call.kernel, Contraction) and call.kernel.method == "matrix":
             found = _chosen(found, call, sizes, options)
     if found is not program:
         verify_program(found)

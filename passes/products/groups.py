@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir.kernels import BlockLoop, Contraction, Direct, Kernel
+from ...ir.kernels import BlockLoop, Contraction, Direct, Kernel, Rearrangement
 from ...ir.loop_steps import NoForm
 from ...ir.operations import Cast, LinearCombination, Map, Reduce
 from ...ir.product_form import ProductForm, product_form
@@ -139,7 +139,9 @@ def _is_work(kernel: Kernel, reductions: bool) -> bool:
             return method == "product" and not inner
         case BlockLoop(concurrent=concurrent):
             return concurrent
-    return reductions and kernel.name == "rearrange" and not kernel.view
+        case Rearrangement(view=view):
+            return reductions and not view
+    return False
 
 
 def read_bytes(names: Sequence[str], buffers: Mapping[str, int]) -> int:
