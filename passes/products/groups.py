@@ -12,6 +12,9 @@ from ...ir.operations import Cast, LinearCombination, Map, Reduce
 from ...ir.product_form import ProductForm, product_form
 from ...ir.program import Buffer, KernelCall, Program
 
+# How far behind a contraction its work is looked for, and how many tensors may be within: for planning's sake.
+_FARTHEST, _MOST_INSIDE = 64, 8
+
 
 @dataclass(frozen=True)
 class Group:
@@ -68,14 +71,15 @@ class Groups:
         return tuple(chain)
 
     def _after(self, contraction: KernelCall) -> Iterator[KernelCall]:
-        """The calls that alone read what the one before made, as long as each makes one tensor."""
-        call = contraction
-        while len(call.outputs) == 1 and len(self.readers[call.outputs[0]]) == 1:
-            (reader,) = self.readers[call.outputs[0]]
-            if not _is_work(reader.kernel, reductions=True):
+        """The calls that read what is made within, in order, up to the first that has to stay outside."""
+        inside = set(contraction.outputs)
+        for number, call in enumerate(self.program.calls[self.place[id(contraction)] + 1 :]):
+            if not inside & {*call.inputs}:
+                continue
+            if not _is_work(call.kernel, reductions=True) or number >= _FARTHEST or len(inside) >= _MOST_INSIDE:
                 return
-            yield reader
-            call = reader
+            yield call
+            inside |= {*call.outputs}
 
     def _is_inner(self, name: str) -> bool:
         return self.buffers[name].role == "temporary" and self.buffers[name].base is None
