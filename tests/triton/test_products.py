@@ -323,6 +323,20 @@ def test_memory_limits_hold() -> None:
     assert "sum in" not in limited.calls[0].kernel.text
 
 
+def test_products_within_loops_that_save_memory() -> None:
+    """There several steps read the product, and the last block has fewer rows."""
+    x, w = tensor("x", 64, 80), tensor("w", 80, 96)
+    outputs = {"s": otus.exp(otus.sin(x @ w)).sum(), "r": otus.tanh(x @ w).max(axis=1)}
+    f = otus.compile(outputs, backend="triton", interpret=True, memory_limit=20000)
+    assert "for start in range(0, 64, " in f.source
+    assert "        product_kernel[(" in f.source
+    values = data([outputs["r"]])
+    found = f(**values)
+    product = values["x"] @ values["w"]
+    np.testing.assert_allclose(found["s"], np.exp(np.sin(product)).sum())
+    np.testing.assert_allclose(found["r"], np.tanh(product).max(1))
+
+
 def test_derivatives_of_a_layer() -> None:
     """Through the front door: the layer's gradients, their sums over rows in the kernel of the product before."""
     x, w, v, b = (tensor(n, *s) for n, s in (("x", (13, 8)), ("w", (8, 20)), ("v", (20, 6)), ("b", (20,))))
