@@ -47,6 +47,8 @@ def _interpreting() -> Iterator[None]:
         triton.knobs.runtime.interpret = True
         _interpret_library(modules, theirs)
         theirs.ReduceOps.generic_reduce = _reduced_in_halves
+        before.append((theirs, {"_patch_lang_tensor": theirs._patch_lang_tensor}))
+        theirs._patch_lang_tensor = _with_bounds(theirs._patch_lang_tensor)
         theirs.InterpreterBuilder.create_dot = _dot_of_any(theirs.InterpreterBuilder.create_dot)
         try:
             yield
@@ -108,3 +110,13 @@ def _dot_of_any(theirs: Any) -> Any:
         return theirs(self, *exact, total, *options)
 
     return dot
+
+
+def _with_bounds(theirs: Any) -> Any:
+    """What makes tensors interpreted ones; a computed number can be the bound of a loop, as it cannot in Triton 3.6."""
+
+    def patched(tensor: Any, scope: Any) -> None:
+        theirs(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
+
+    return patched

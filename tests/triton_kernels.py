@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 import triton
 from evaluation import assert_close
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
@@ -144,7 +144,7 @@ def _type(value: Any) -> str:
 
 def _spilled(ptx: str, architecture: int) -> int:
     """Bytes of registers that NVIDIA's assembler, which comes with Triton, has no room for."""
-    assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    assembler = get_ptxas(architecture).path
     name = f"sm_{architecture}{'a' if architecture == 90 else ''}"
     found = subprocess.run(
         [assembler, "-v", f"--gpu-name={name}", "-o", os.devnull, "/dev/stdin"],
