@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from ...ir.kernels import BlockLoop
 from ...ir.program import KernelCall
 from ..names import Names
+from ..to_numpy.combinations import combined_parts
 from ..to_numpy.source import NumpySource, dtype_source
 from .library import c_module
 from .loops import CFunction, c_function
+
+_MOST_PARTS = 64  # of a result that is combined over blocks: each has as much memory as the result
 
 
 def library_lines(functions: Sequence[CFunction], names: Names) -> list[str]:
@@ -17,31 +20,38 @@ def library_lines(functions: Sequence[CFunction], names: Names) -> list[str]:
     library = names.identifier("loops_in_c")
     lines = [f'{library} = _compiled(r"""', *c_module(functions).splitlines(), '""")']
     for each in functions:
-        counts = f"{2 + len(each.sizes)}, {len(each.pointers) + len(each.parts)}"
+        counts = f"{3 + len(each.sizes)}, {len(each.pointers) + len(each.parts)}"
         lines.append(f'{each.name} = _declared({library}, "{each.name}", {counts})')
     return lines
 
 
-def call_lines(
-    loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource, span: tuple[str, str]
-) -> tuple[list[str], list[str]]:
-    """The statements before the loop that lay arrays out, and those that compute a block.
+def call_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource) -> list[str]:
+    """The statements that lay arrays out, compute all blocks, and combine what they give.
 
     Raises ``NoForm`` where the loop has no form in C.
     """
     assert source.functions is not None
     function = c_function(loop, source.temporary("block_in_c"))
     source.functions.append(function)
-    source.helpers |= {"_compiled", "_declared", "_in_order"}
-    before, arguments = _laid_out(loop, call, source, inner, function)
-    made, parts = [], []
-    buffers = inner.program.buffer_map()
+    source.helpers |= {"_compiled", "_declared", "_in_order", "_cores"}
+    lines, arguments = _laid_out(loop, call, source, inner, function)
+    size, block = source.size(loop.size), str(loop.block)
+    if function.parts:
+        block = source.temporary("block")
+        lines.append(f"{block} = max({loop.block}, -(-{size} // {_MOST_PARTS}))")
+    after = []
+    results = dict(zip(loop.body.outputs, zip(call.outputs, loop.join, strict=True), strict=True))
     for name in function.parts:
-        type = buffers[name].type
-        made.append(f"{inner.buffers[name]} = np.empty({source.shape(type.shape)}, {dtype_source(type.dtype)})")
-        parts.append(f"{inner.buffers[name]}.ctypes.data")
-    sizes = [source.size(size) for size in function.sizes]
-    return before, [*made, f"{function.name}({', '.join([*span, *sizes, *arguments, *parts])})"]
+        result, join = results[name]
+        type, target = inner.program.buffer_map()[name].type, source.buffers[result]
+        parts = source.temporary(f"{target}_parts")
+        shape = source.shape((1, *type.shape))[1:].split(",", 1)[1]
+        lines.append(f"{parts} = np.empty((-(-{size} // {block}),{shape}, {dtype_source(type.dtype)})")
+        arguments.append(f"{parts}.ctypes.data")
+        assert isinstance(join, str)
+        after.append(f"{target} = {combined_parts(join, parts, type)}")
+    given = ["_cores()", size, block, *(source.size(each) for each in function.sizes), *arguments]
+    return [*lines, f"{function.name}({', '.join(given)})", *after]
 
 
 def _laid_out(
