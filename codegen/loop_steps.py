@@ -9,7 +9,7 @@ from ..ir import Size
 from ..ir import operations as ops
 from ..ir.kernels import Contraction, Copy, Direct, Kernel, Rearrangement
 from ..ir.program import KernelCall, Program
-from ..ir.scalar import Scalar, argument, call
+from ..ir.scalar import Scalar, argument, call, sum_of_multiples
 from ..ir.types import TensorType
 
 
@@ -95,7 +95,7 @@ def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorTy
         case ops.Map(expression=expression, inputs=inputs):
             return Step(name, shape, _operands(made, inputs), expression, every)
         case ops.LinearCombination(coefficients=coefficients, inputs=inputs):
-            return Step(name, shape, _operands(made, inputs), _sum_of_multiples(coefficients), every)
+            return Step(name, shape, _operands(made, inputs), sum_of_multiples(coefficients), every)
         case ops.Cast():
             return Step(name, shape, _operands(made, [every]), argument(0), every)
         case ops.Broadcast(axes=axes):
@@ -110,18 +110,3 @@ def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorTy
 def _operands(made: KernelCall, inputs: Sequence[Sequence[int]]) -> tuple[Operand, ...]:
     return tuple(Operand(name, tuple(labels)) for name, labels in zip(made.inputs, inputs, strict=True))
 
-
-def _sum_of_multiples(coefficients: Sequence[complex]) -> Scalar:
-    total: Scalar | None = None
-    for position, coefficient in enumerate(coefficients):
-        term: Scalar = argument(position)
-        if coefficient == -1 and total is not None:
-            total = call("sub", total, term)
-            continue
-        if coefficient == -1:
-            term = call("neg", term)
-        elif coefficient != 1:
-            term = call("mul", coefficient, term)
-        total = term if total is None else call("add", total, term)
-    assert total is not None
-    return total

@@ -69,6 +69,34 @@ class Contraction(Kernel):
     seconds: float = field(default=0.0, compare=False)
 
     @property
+    def leading(self) -> Labels:
+        """The axes that matrix products are run over."""
+        return self.batch + self.split + self.looped
+
+    @property
+    def rows_merged(self) -> Labels:
+        """The rows that are one axis of the matrix products."""
+        return tuple(x for x in self.rows if x not in self.looped)
+
+    @property
+    def columns_merged(self) -> Labels:
+        """The columns that are one axis of the matrix products."""
+        return tuple(x for x in self.columns if x not in self.looped)
+
+    @property
+    def inner_merged(self) -> Labels:
+        """The summed indices that are one axis of the matrix products."""
+        return tuple(x for x in self.inner if x not in self.split)
+
+    def packed_order(self, position: int) -> Labels:
+        """The labels of a packed operand in the order of its copy."""
+        groups = [self.rows_merged, self.inner_merged] if position == 0 else [self.inner_merged, self.columns_merged]
+        if position in self.turned:
+            groups.reverse()
+        labels = (self.left, self.right)[position]
+        return (*(x for x in self.leading if x in labels), *groups[0], *groups[1])
+
+    @property
     def text(self) -> str:
         """``"ij,jk->ik" by matrix: rows i, columns k, inner j, planned 20 µs``."""
         groups = {"batch": self.batch, "rows": self.rows, "columns": self.columns, "inner": self.inner,

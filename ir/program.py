@@ -19,13 +19,25 @@ from .types import TensorType
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a buffer lies: ``offset`` bytes into the program's workspace, or for None in a block of a loop's result.
+
+    ``over`` names the buffer whose elements are overwritten one by one, since this call is the last to read it.
+    """
+
+    offset: int | None
+    over: str | None = None
+
+
+@dataclass(frozen=True)
 class Buffer:
     """A named tensor.
 
     ``role`` is ``"input"``, ``"shape"`` (an input of which only the shape is read), ``"constant"``,
-    ``"temporary"`` or ``"output"``.  ``base`` names the buffer whose memory this one looks at.
-    ``layout`` lists the axes from the one with the largest stride to the one with the smallest, as
-    planned: emitters may rely on it for speed, never for correctness.
+    ``"temporary"``, ``"scratch"`` (what one call uses within itself) or ``"output"``.  ``base`` names the buffer
+    whose memory this one looks at.  ``layout`` lists the axes from the one with the largest stride to the one
+    with the smallest, as planned: emitters may rely on it for speed, never for correctness, unless the buffer has
+    a ``place``: then it lies there, in this layout, without gaps.
     """
 
     name: str
@@ -33,13 +45,19 @@ class Buffer:
     role: str
     layout: tuple[int, ...]
     base: str | None = None
+    place: Place | None = None
+
+    @property
+    def elements_bytes(self) -> Size:
+        """Bytes of its elements."""
+        return product(self.type.shape) * max(self.type.dtype.bits // 8, 1)
 
     @property
     def bytes(self) -> Size:
-        """Bytes of memory of its own: 0 for views, and for inputs of which only the shape is read."""
-        if self.base is not None or self.role == "shape":
+        """Bytes that are allocated for it alone: 0 for views, in a workspace, and where only the shape is read."""
+        if self.base is not None or self.role == "shape" or self.place is not None:
             return 0
-        return product(self.type.shape) * max(self.type.dtype.bits // 8, 1)
+        return self.elements_bytes
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,10 @@ class KernelCall:
     while the contraction reads this operand, which nothing else reads, or before it writes its result, which
     only this step reads, or an elementwise step that is marked likewise.  An emitter whose loops are its own
     may put it there, and then keeps until the last of the fused steps what any of them reads.
+
+    With ``scratch``, elementwise work is carried out function by function (:mod:`otus.ir.evaluation`): each is
+    written into the result or into one of these buffers.  For a contraction they hold the packed operands.
+    ``extra`` are the bytes that it allocates beside all this while it runs, as planned, where they are many.
     """
 
     kernel: Kernel
@@ -59,6 +81,8 @@ class KernelCall:
     text: str
     prologue_of: str | None = None
     epilogue_of: str | None = None
+    scratch: tuple[str, ...] | None = None
+    extra: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +104,11 @@ class DimBinding:
 
 @dataclass(frozen=True)
 class Program:
-    """Kernel calls in order.  ``outputs`` are buffers, one for each of the graph's outputs."""
+    """Kernel calls in order.  ``outputs`` are buffers, one for each of the graph's outputs.
+
+    ``workspace`` are the bytes of memory in which buffers have places; ``planned_for`` are the sizes of dims for
+    which they hold.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -90,6 +118,8 @@ class Program:
     calls: tuple[KernelCall, ...]
     dims: tuple[DimBinding, ...]
     output_names: tuple[str, ...]
+    workspace: int = 0
+    planned_for: tuple[tuple[str, int], ...] = ()
 
     def buffer_map(self) -> dict[str, Buffer]:
         """The buffers by name."""
@@ -133,29 +163,36 @@ def _keep(name: str, step: int, buffers: Mapping[str, Buffer], last: dict[str, i
         current = buffers[current].base
 
 
-def planned_peak(program: Program, sizes: Mapping[str, int]) -> int:
-    """The most bytes live at once, inputs and outputs included; kernels' own workspace is not."""
-    return max(bytes_at_steps(program, sizes))
+def planned_peak(program: Program, sizes: Mapping[str, int], cores: int = 1) -> int:
+    """The most bytes live at once, inputs and outputs included, where so many blocks of a loop run at once.
+
+    What kernels allocate within themselves is counted as far as the program says it (``extra``).
+    """
+    return max(bytes_at_steps(program, sizes, cores))
 
 
-def bytes_at_steps(program: Program, sizes: Mapping[str, int]) -> list[int]:
-    """The bytes live before the first call and during each call, a loop's body included."""
+def bytes_at_steps(program: Program, sizes: Mapping[str, int], cores: int = 1) -> list[int]:
+    """The bytes live before the first call and during each call, the workspace and loops' bodies included."""
     buffers = program.buffer_map()
     size = {name: evaluate(buffer.bytes, sizes) for name, buffer in buffers.items()}
     held = sum(size[name] for name in program.inputs) + sum(size[name] for name, _ in program.constants)
+    held += program.workspace
     steps = [held]
     for call, gone in zip(program.calls, releases(program), strict=True):
         held += sum(size[name] for name in call.outputs)
-        steps.append(held + (_loop_peak(call.kernel, sizes) if isinstance(call.kernel, BlockLoop) else 0))
+        inside = _loop_peak(call.kernel, sizes, cores) if isinstance(call.kernel, BlockLoop) else call.extra
+        steps.append(held + inside)
         held -= sum(size[name] for name in gone)
     return steps
 
 
-def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int]) -> int:
-    """The most bytes that the body has live at once; its inputs are views."""
+def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int], cores: int) -> int:
+    """The most bytes that the bodies at work have live at once; their inputs are views."""
     inner = loop.block_sizes(sizes)
     given = sum(evaluate(loop.body.buffer_map()[name].bytes, inner) for name in loop.body.inputs)
-    return planned_peak(loop.body, inner) - given
+    blocks = -(-evaluate(loop.size, sizes) // loop.block)
+    at_once = max(min(cores, blocks), 1) if loop.concurrent else 1
+    return at_once * (planned_peak(loop.body, inner) - given)
 
 
 def verify_program(program: Program) -> None:
@@ -242,12 +279,16 @@ def program_text(program: Program) -> str:
           dim i = X.shape[0]
           t0: f64[i] = contract "ij,j->i" by matrix: rows i, inner j, planned 1.4 µs   X, A   # 8*i bytes
           out0: f64[i] = apply map   t0   # 8*i bytes, epilogue of t0, frees t0
+
+    What lies in the workspace is ``at`` an offset there, or ``in place of`` what it overwrites.
     """
     buffers = program.buffer_map()
     parameters = ", ".join(f"{name}: {buffers[name].type}" for name in program.inputs)
     lines = [f"program {program.name}({parameters}) -> {', '.join(program.outputs)}"]
     lines += [f"  dim {binding}" for binding in program.dims]
     lines += [f"  constant {name}: {buffers[name].type}" for name, _ in program.constants]
+    if program.workspace:
+        lines.append(f"  workspace {human_bytes(program.workspace)}")
     for call, gone in zip(program.calls, releases(program), strict=True):
         lines.append(f"  {_call_text(call, gone, buffers)}")
         if isinstance(call.kernel, BlockLoop):
@@ -260,13 +301,28 @@ def _call_text(call: KernelCall, gone: tuple[str, ...], buffers: Mapping[str, Bu
     words = f"{made} = {call.kernel.name} {call.kernel.text}".rstrip()
     total: Size = 0
     for name in call.outputs:
-        total = total + buffers[name].bytes
+        total = total + buffers[name].elements_bytes
     view = buffers[call.outputs[0]].base
     note = f"view of {view}" if view is not None else _bytes_text(total)
+    note += "".join(_place_text(buffers[name]) for name in call.outputs)
+    if call.scratch:
+        note += f", scratch {', '.join(name + _place_text(buffers[name]) for name in call.scratch)}"
+    elif call.scratch is not None:
+        note += ", step by step"
+    note += f", {human_bytes(call.extra)} beside" if call.extra else ""
     marks = {"prologue": call.prologue_of, "epilogue": call.epilogue_of}
     note += "".join(f", {word} of {name}" for word, name in marks.items() if name is not None)
     freed = f", frees {', '.join(gone)}" if gone else ""
     return f"{words}   {', '.join(call.inputs)}   # {note}{freed}".replace("      #", "   #")
+
+
+def _place_text(buffer: Buffer) -> str:
+    place = buffer.place
+    if place is None:
+        return ""
+    if place.over is not None:
+        return f" in place of {place.over}"
+    return " in the result" if place.offset is None else f" at {place.offset}"
 
 
 def _bytes_text(size: Size) -> str:

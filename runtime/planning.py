@@ -13,10 +13,12 @@ from ..ir.specialise import UnfitSizeError, free_symbols
 from ..ir.traverse import input_label
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
+from ..passes.memory.peak import allocated
+from ..passes.memory.places import with_places
 from .binding import bind_sizes
 from .executable import Executable
 from .failures import unfit
-from .memory import keeping
+from .memory import keeping, parse_bytes
 from .torch_functions import TorchFunction
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Request:
     puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
     the outputs do not read, but whose shapes may be needed.  ``declared`` orders those inputs that are
     read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter.
+    ``spare`` is the memory that calls leave for later ones, at whatever sizes.
     """
 
     graph: Graph
@@ -52,6 +55,7 @@ class Request:
     size_inputs: tuple[Node, ...] = ()
     declared: tuple[str, ...] = ()
     interpret: bool = False
+    spare: list[Any] = field(default_factory=list, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Planner:
         return lines if len(self._staged.outputs) == 1 or not any(x.startswith("t0") for x in lines) else []
 
     def _emitted(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
-        program = lower(graph, self._inputs, sizes, self._request.function_name)
+        program = self._placed(lower(graph, self._inputs, sizes, self._request.function_name), sizes)
         # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
         emitted = self._emit(program, sizes) if self._request.backend == "triton" else None
         key = program, emitted.source if emitted is not None else ""
@@ -144,6 +148,15 @@ class Planner:
         plan = Plan(graph, report, program, emitted, program.inputs, run, code)
         self._by_program[key] = plan
         return plan
+
+    def _placed(self, program: Program, sizes: Mapping[str, int]) -> Program:
+        """The program with places for large temporaries, unless a limit leaves no room for all of them at once."""
+        backend, limit = self._request.backend, self._request.memory_limit
+        if backend not in ("numpy", "c"):
+            return program
+        placed = with_places(program, sizes, loops_in_c=backend == "c")
+        fits = limit is None or placed is program or allocated(placed, sizes) <= parse_bytes(limit)
+        return placed if fits else program
 
     def _emit(self, program: Program, sizes: Mapping[str, int]) -> Emitted:
         from ..codegen import emit_numpy, emit_triton
@@ -168,7 +181,7 @@ class Planner:
 
 def loaded(code: Executable, request: Request) -> Runner:
     """The function of an emitted module, over the arrays of the request's backend."""
-    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load()
+    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load(request.spare)
 
 
 def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:

@@ -1,0 +1,55 @@
+"""Whether buffers that are needed at the same time have different places in a workspace."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from .dims import evaluate
+from .errors import VerificationError
+from .kernels import BlockLoop
+from .program import Buffer, Program, lifetimes
+
+
+def verify_places(program: Program, sizes: Mapping[str, int]) -> None:
+    """Check the places of a program and of the bodies of its loops at these sizes.
+
+    Two buffers may share bytes only where one is read for the last time by the call that writes the other over it.
+    Outputs and views have no places in a workspace, and all places are within it.  Raises ``VerificationError``
+    naming the buffers.
+    """
+    placed = [buffer for buffer in program.buffers if buffer.place is not None and buffer.place.offset is not None]
+    spans = {buffer.name: _bytes(buffer, sizes) for buffer in placed}
+    for buffer in placed:
+        if buffer.role not in ("temporary", "scratch") or buffer.base is not None:
+            raise VerificationError(f"{buffer.role} {buffer.name!r} lies in the workspace; only temporaries may")
+        if spans[buffer.name][1] > program.workspace:
+            raise VerificationError(f"{buffer.name!r} ends beyond the workspace of {program.workspace} bytes")
+    lives = _lives(program)
+    for one, other in itertools.combinations(placed, 2):
+        apart = spans[one.name][1] <= spans[other.name][0] or spans[other.name][1] <= spans[one.name][0]
+        if not apart and not (_follows(one, other, lives) or _follows(other, one, lives)):
+            raise VerificationError(f"{one.name!r} and {other.name!r} share memory of the workspace while both are needed")
+    for call in program.calls:
+        if isinstance(call.kernel, BlockLoop):
+            verify_places(call.kernel.body, call.kernel.block_sizes(sizes))
+
+
+def _follows(later: Buffer, earlier: Buffer, lives: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether one is needed only after the other, or is written over it by its last reader."""
+    first, last = lives[later.name][0], lives[earlier.name][1]
+    assert later.place is not None
+    return first > last or (first == last and later.place.over == earlier.name)
+
+
+def _bytes(buffer: Buffer, sizes: Mapping[str, int]) -> tuple[int, int]:
+    assert buffer.place is not None and buffer.place.offset is not None
+    return buffer.place.offset, buffer.place.offset + evaluate(buffer.elements_bytes, sizes)
+
+
+def _lives(program: Program) -> dict[str, tuple[int, int]]:
+    """Lifetimes, those of scratch memory included, which is needed during one call."""
+    lives = lifetimes(program)
+    for step, call in enumerate(program.calls):
+        lives |= {name: (step, step) for name in call.scratch or ()}
+    return lives
