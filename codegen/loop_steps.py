@@ -109,4 +109,3 @@ def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorTy
 
 def _operands(made: KernelCall, inputs: Sequence[Sequence[int]]) -> tuple[Operand, ...]:
     return tuple(Operand(name, tuple(labels)) for name, labels in zip(made.inputs, inputs, strict=True))
-

@@ -165,7 +165,8 @@ def body_lines(source: S, print_call: Callable[[KernelCall, S], list[str]]) -> l
 
 def is_freed(buffer: Buffer) -> bool:
     """Whether a buffer's name is deleted when nothing reads it any more: no scalar, and memory of its own."""
-    return bool(buffer.type.shape) and buffer.place is None
+    place = buffer.place
+    return bool(buffer.type.shape) and (place is None or (place.offset is None and place.over is not None))
 
 
 def hex_rows(node: Node) -> list[str]:

@@ -89,9 +89,7 @@ def _sum(coefficients: Sequence[complex]) -> Scalar:
     return substitute_arguments(sum_of_multiples([coefficients[k] for k in order]), [argument(k) for k in order])
 
 
-def evaluation(
-    form: Elementwise, dtypes: Sequence[DType], result: DType, over: int | None = None
-) -> Evaluation | None:
+def evaluation(form: Elementwise, dtypes: Sequence[DType], result: DType, over: int | None = None) -> Evaluation | None:
     """The steps of a kernel over float32 or float64; None where a function of it cannot write into given memory.
 
     ``over`` is the operand that lies where the result does: its elements are register 0 until they are last read.

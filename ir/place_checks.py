@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from .dims import evaluate
 from .errors import VerificationError
 from .kernels import BlockLoop
-from .program import Buffer, Program, lifetimes
+from .program import Buffer, KernelCall, Program, lifetimes, owner
 
 
 def verify_places(program: Program, sizes: Mapping[str, int]) -> None:
@@ -29,10 +29,35 @@ def verify_places(program: Program, sizes: Mapping[str, int]) -> None:
     for one, other in itertools.combinations(placed, 2):
         apart = spans[one.name][1] <= spans[other.name][0] or spans[other.name][1] <= spans[one.name][0]
         if not apart and not (_follows(one, other, lives) or _follows(other, one, lives)):
-            raise VerificationError(f"{one.name!r} and {other.name!r} share memory of the workspace while both are needed")
-    for call in program.calls:
+            raise VerificationError(
+                f"{one.name!r} and {other.name!r} share memory of the workspace while both are needed"
+            )
+    buffers = program.buffer_map()
+    for step, call in enumerate(program.calls):
+        for name in call.outputs:
+            _verify_overwriting(name, call, buffers)
+            place = buffers[name].place
+            read_later = {owner(x, buffers) for each in program.calls[step + 1 :] for x in each.inputs}
+            if place is not None and place.over in read_later:
+                raise VerificationError(f"{name!r} lies in place of {place.over!r}, which is read again")
         if isinstance(call.kernel, BlockLoop):
             verify_places(call.kernel.body, call.kernel.block_sizes(sizes))
+
+
+def _verify_overwriting(name: str, call: KernelCall, buffers: Mapping[str, Buffer]) -> None:
+    """What is overwritten element by element is no operand that the call reads in another order as well."""
+    place = buffers[name].place
+    if place is None or place.over is None:
+        return
+    one, other = buffers[place.over], buffers[name]
+    if (one.type.shape, one.type.dtype, one.layout) != (other.type.shape, other.type.dtype, other.layout):
+        raise VerificationError(f"{name!r} lies in place of {place.over!r}, which has another type or layout")
+    if [owner(each, buffers) for each in call.inputs].count(place.over) != 1:
+        raise VerificationError(
+            f"{name!r} lies in place of {place.over!r}, which the call reads through a view as well"
+        )
+    if one.role != "temporary" or one.base is not None:
+        raise VerificationError(f"{name!r} lies in place of {one.role} {place.over!r}; only what is made for it may be")
 
 
 def _follows(later: Buffer, earlier: Buffer, lives: Mapping[str, tuple[int, int]]) -> bool:

@@ -20,9 +20,11 @@ from .types import TensorType
 
 @dataclass(frozen=True)
 class Place:
-    """Where a buffer lies: ``offset`` bytes into the program's workspace, or for None in a block of a loop's result.
+    """Where a buffer lies: ``offset`` bytes into the program's workspace.
 
-    ``over`` names the buffer whose elements are overwritten one by one, since this call is the last to read it.
+    ``over`` names the buffer whose elements are overwritten one by one, since this call is the last to read it;
+    without ``offset`` that buffer is an array of its own.  With neither, the buffer is the block of a loop's result
+    that the body is given to write.
     """
 
     offset: int | None
@@ -126,6 +128,13 @@ class Program:
         return {buffer.name: buffer for buffer in self.buffers}
 
 
+def owner(name: str, buffers: Mapping[str, Buffer]) -> str:
+    """The buffer whose memory this one looks at, in the end: itself where it is no view."""
+    while (base := buffers[name].base) is not None:
+        name = base
+    return name
+
+
 def releases(program: Program) -> tuple[tuple[str, ...], ...]:
     """For each call, the temporaries that nothing reads after it, views with what they look at."""
     buffers = program.buffer_map()
@@ -160,7 +169,13 @@ def _keep(name: str, step: int, buffers: Mapping[str, Buffer], last: dict[str, i
     current: str | None = name
     while current is not None:
         last[current] = max(last.get(current, step), step)
-        current = buffers[current].base
+        current = _memory_of(buffers[current])
+
+
+def _memory_of(buffer: Buffer) -> str | None:
+    """The buffer that keeps the memory of this one, outside of a workspace."""
+    place = buffer.place
+    return place.over if place is not None and place.offset is None else buffer.base
 
 
 def planned_peak(program: Program, sizes: Mapping[str, int], cores: int = 1) -> int:
@@ -236,13 +251,11 @@ def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[
     for name in program.outputs:
         if name not in ready or buffers[name].role != "output":
             raise VerificationError(f"output {name!r} is not computed into an output buffer")
-        owner = name
-        while (base := buffers[owner].base) is not None:
-            owner = base
-        if buffers[owner].role in ("input", "constant"):
-            raise VerificationError(f"output {name!r} shares the memory of {buffers[owner].role} {owner!r}")
-        if owners.setdefault(owner, name) != name:
-            raise VerificationError(f"outputs {owners[owner]!r} and {name!r} share memory")
+        memory = owner(name, buffers)
+        if buffers[memory].role in ("input", "constant"):
+            raise VerificationError(f"output {name!r} shares the memory of {buffers[memory].role} {memory!r}")
+        if owners.setdefault(memory, name) != name:
+            raise VerificationError(f"outputs {owners[memory]!r} and {name!r} share memory")
     if len(set(program.outputs)) != len(program.outputs):
         raise VerificationError(f"outputs {program.outputs} share a buffer")
 

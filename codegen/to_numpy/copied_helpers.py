@@ -26,7 +26,11 @@ _IMPORTS = {
     ),
 }
 _VARIABLES = {"_in_blocks": "_THREADS = {}", "_workspace": "_SPARE = []"}
-_IMPORTED = {line.split()[-1] for lines in _IMPORTS.values() for line in lines} | {"ThreadPoolExecutor", "_THREADS", "_SPARE"}
+_IMPORTED = {line.split()[-1] for lines in _IMPORTS.values() for line in lines} | {
+    "ThreadPoolExecutor",
+    "_THREADS",
+    "_SPARE",
+}
 
 HELPER_NAMES = frozenset({*(name for file in _FILES for name in functions_in(file)), *_IMPORTED})
 

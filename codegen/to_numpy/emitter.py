@@ -77,7 +77,9 @@ class _Emitter(ModuleEmitter):
         if not planned:
             return []
         dims = [self.source.size(dim(symbol)) for symbol in planned]
-        given, wanted = (f"({', '.join(x)}{',' if len(x) == 1 else ''})" for x in (dims, list(map(str, planned.values()))))
+        given, wanted = (
+            f"({', '.join(x)}{',' if len(x) == 1 else ''})" for x in (dims, list(map(str, planned.values())))
+        )
         about = ", ".join(f"{symbol} = {size}" for symbol, size in planned.items())
         return [
             f"if {given} != {wanted}:",

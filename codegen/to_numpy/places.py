@@ -33,12 +33,17 @@ def place_lines(call: KernelCall, source: NumpySource) -> list[str]:
 
 def _array(buffer: Buffer, source: NumpySource) -> list[str]:
     place, name = buffer.place, source.buffers[buffer.name]
+    if place is not None and place.over is not None:
+        return [f"{name} = {source.buffers[place.over]}"]
     if place is None or place.offset is None:
         return []
-    if place.over is not None:
-        return [f"{name} = {source.buffers[place.over]}"]
     shape = source.shape(buffer.type.shape[axis] for axis in buffer.layout)
-    arguments = [shape, dtype_source(buffer.type.dtype), source.workspace, *([str(place.offset)] if place.offset else [])]
+    arguments = [
+        shape,
+        dtype_source(buffer.type.dtype),
+        source.workspace,
+        *([str(place.offset)] if place.offset else []),
+    ]
     array = f"np.ndarray({', '.join(arguments)})"
     return [f"{name} = {permuted(array, _inverse(buffer.layout))}"]
 

@@ -44,7 +44,9 @@ class _StepPrinter:
         assert found is not None and call.scratch is not None
         self.steps = found.steps
         registers = [source.target(call), *(source.buffers[name] for name in call.scratch)]
-        operands = [aligned(x, axes, range(form.rank)) for x, axes in zip(source.operands(call), form.inputs, strict=True)]
+        operands = [
+            aligned(x, axes, range(form.rank)) for x, axes in zip(source.operands(call), form.inputs, strict=True)
+        ]
         self.codes: list[str] = [*operands, *registers]
         self.dtypes: list[DType] = [*dtypes, *(result.type.dtype for _ in registers)]
         self.registers = registers

@@ -16,12 +16,14 @@ from ...ir.dims import evaluate
 from ...ir.evaluation import Evaluation, elementwise_form, evaluation
 from ...ir.place_checks import verify_places
 from ...ir.kernels import BlockLoop, Contraction, DiagonalEmbedding, Direct, Kernel, Rearrangement
-from ...ir.program import Buffer, KernelCall, Place, Program, lifetimes, verify_program
+from ...ir.program import Buffer, KernelCall, Place, Program, lifetimes, owner, verify_program
 from ...ir.types import TensorType
 from .workspace import workspace
 
 # glibc's malloc asks the system for each array from this size on.
 LARGE_BYTES = 131072
+# What is less in all stays with malloc, which keeps that much.
+_WORTHWHILE_BYTES = 2 * LARGE_BYTES
 # Where arrays begin: at whole cache lines.
 _ALIGNMENT = 64
 
@@ -67,6 +69,7 @@ class _Placing:
     sizes: Mapping[str, int]
     loops_in_c: bool = False
     handed: frozenset[str] = frozenset()
+    is_body: bool = False
     spans: list[_Span] = field(default_factory=list)
     span_of: dict[str, _Span] = field(default_factory=dict)
     over: dict[str, str] = field(default_factory=dict)
@@ -76,10 +79,13 @@ class _Placing:
     def program(self) -> Program:
         """The program with places; the same object where nothing is large."""
         self.buffers, self.lives = self.whole.buffer_map(), lifetimes(self.whole)
+        self.made_by = {name: call.kernel for call in self.whole.calls for name in call.outputs}
         calls = tuple(self._call(step, call) for step, call in enumerate(self.whole.calls))
         if calls == self.whole.calls and not self.spans:
             return self.whole
         size = _laid_out(self.spans)
+        if 0 < size < _WORTHWHILE_BYTES:
+            return self.whole
         buffers = tuple(self._placed(buffer) for buffer in (*self.whole.buffers, *self.scratch))
         calls = tuple(dataclasses.replace(call, extra=self._extra(call)) for call in calls)
         return dataclasses.replace(self.whole, buffers=buffers, calls=calls, workspace=size)
@@ -88,9 +94,10 @@ class _Placing:
         span = self.span_of.get(buffer.name)
         if buffer.name in self.written:
             return dataclasses.replace(buffer, place=Place(None))
-        if span is None:
+        over = self.over.get(buffer.name)
+        if span is None and over is None:
             return buffer
-        return dataclasses.replace(buffer, place=Place(span.offset, self.over.get(buffer.name)))
+        return dataclasses.replace(buffer, place=Place(None if span is None else span.offset, over))
 
     # --- one call ------------------------------------------------------------------------------
 
@@ -113,30 +120,27 @@ class _Placing:
     def _loop(self, call: KernelCall, loop: BlockLoop) -> KernelCall:
         if self.loops_in_c and loop.concurrent:
             return call
-        handed = frozenset(name for name, join in zip(loop.body.outputs, loop.join, strict=True) if isinstance(join, int))
-        body = _Placing(loop.body, loop.block_sizes(self.sizes), handed=handed).program()
+        handed = frozenset(
+            name for name, join in zip(loop.body.outputs, loop.join, strict=True) if isinstance(join, int)
+        )
+        body = _Placing(loop.body, loop.block_sizes(self.sizes), handed=handed, is_body=True).program()
         return call if body is loop.body else dataclasses.replace(call, kernel=dataclasses.replace(loop, body=body))
 
     def _evaluated(self, step: int, call: KernelCall) -> KernelCall | None:
         """An elementwise call function by function, in place of an operand where that needs no more memory."""
         name, result = call.outputs[0], self.buffers[call.outputs[0]]
-        plain = self._steps(call, None)
-        if plain is None or (len(plain.steps) == 1 and not self._owns(name) and name not in self.handed):
+        steps = self._steps(call, None)
+        if steps is None:
             return None
         self.written |= self.handed & {name}
-        chosen: tuple[int, Evaluation] | None = None
-        for position in self._dying(step, call):
-            steps = self._steps(call, position)
-            if steps is not None and steps.registers <= plain.registers and chosen is None:
-                chosen = position, steps
-        if self._owns(name):
-            if chosen is None:
-                self._give(name, step, self.lives[name][1])
-            else:
-                self._give_over(name, call.inputs[chosen[0]])
-        else:
-            chosen = None
-        steps = plain if chosen is None else chosen[1]
+        over = self._overwritten(step, call, steps.registers) if self._owns(name) else None
+        if over is not None:
+            steps = over[1]
+            self._give_over(name, over[0])
+        elif self._owns(name) and not self._follows_inputs(call):
+            self._give(name, step, self.lives[name][1])
+        elif len(steps.steps) == 1 and name not in self.written:
+            return None
         kept = [self._scratch(step, f"{name}_step", result.type, result.layout) for _ in range(steps.registers)]
         return dataclasses.replace(call, scratch=tuple(kept))
 
@@ -144,6 +148,19 @@ class _Placing:
         form, types = elementwise_form(call.kernel), [self.buffers[name].type for name in call.inputs]
         assert form is not None
         return evaluation(form, [x.dtype for x in types], self.buffers[call.outputs[0]].type.dtype, over)
+
+    def _overwritten(self, step: int, call: KernelCall, registers: int) -> tuple[str, Evaluation] | None:
+        """An operand in whose place the result may be written with no more registers, and the steps then."""
+        for position in self._dying(step, call):
+            steps = self._steps(call, position)
+            if steps is not None and steps.registers <= registers:
+                return call.inputs[position], steps
+        return None
+
+    def _follows_inputs(self, call: KernelCall) -> bool:
+        """Whether NumPy would lay the result out as inputs lie in memory, which only the caller knows."""
+        matrices = [owner(name, self.buffers) for name in call.inputs if len(self.buffers[name].type.shape) > 1]
+        return bool(matrices) and all(self.buffers[name].role == "input" for name in matrices) and not self.is_body
 
     def _dying(self, step: int, call: KernelCall) -> Iterator[int]:
         """The operands that this call reads for the last time, and that lie as the result does."""
@@ -153,8 +170,14 @@ class _Placing:
             operand = self.buffers[name]
             alike = operand.type.dtype is result.type.dtype and operand.type.shape == result.type.shape
             aligned = alike and axes == tuple(range(form.rank)) and operand.layout == result.layout
-            if aligned and name in self.span_of and self.lives[name][1] == step and call.inputs.count(name) == 1:
+            if aligned and self.lives.get(name, (0, -1))[1] == step and self._is_own(name, call):
                 yield position
+
+    def _is_own(self, name: str, call: KernelCall) -> bool:
+        """Whether an operand was made by a kernel that makes new arrays, and the call reads it through no view as well."""
+        once = [owner(each, self.buffers) for each in call.inputs].count(name) == 1
+        return once and self._owns(name) and (name in self.span_of or isinstance(self.made_by[name], Contraction)
+                                              or elementwise_form(self.made_by[name]) is not None)  # fmt: skip
 
     def _packed(self, step: int, call: KernelCall, kernel: Contraction) -> KernelCall:
         """Memory for the packed operands, where all of them are large."""
@@ -201,9 +224,11 @@ class _Placing:
         self.spans.append(self.span_of[name])
 
     def _give_over(self, name: str, dying: str) -> None:
-        span = self.span_of[dying]
-        span.last = max(span.last, self.lives[name][1])
-        self.span_of[name], self.over[name] = span, dying
+        self.over[name] = dying
+        span = self.span_of.get(dying)
+        if span is not None:
+            span.last = max(span.last, self.lives[name][1])
+            self.span_of[name] = span
 
     def _scratch(self, step: int, wanted: str, type: TensorType, layout: tuple[int, ...]) -> str:
         name, number = wanted, 1
@@ -233,8 +258,8 @@ def _writes(kernel: Kernel, buffer: Buffer, join: int | str | None) -> bool:
             merged = kernel.rows_merged + kernel.columns_merged
             memory = tuple(kernel.output[axis] for axis in buffer.layout)
             return memory[len(memory) - len(merged) :] == merged
-        case Contraction():
-            return True
+        case Contraction(method=method):
+            return method == "sum"
         case Rearrangement():
             return len(set(kernel.labels)) == len(kernel.labels)
         case BlockLoop():
