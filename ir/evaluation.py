@@ -31,9 +31,12 @@ from .scalar import (
 
 # Functions that can write their result into an array that is given to them.
 STEP_FUNCTIONS = frozenset(
-    "add sub mul div neg reciprocal rsqrt pow square abs exp expm1 log log1p sqrt sin cos tan arcsin arccos arctan "
-    "arctan2 sinh cosh tanh relu floor sign maximum minimum logaddexp where".split()
-)
+    {
+        "add", "sub", "mul", "div", "neg", "reciprocal", "rsqrt", "pow", "square", "abs", "exp", "expm1", "log",
+        "log1p", "sqrt", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh",
+        "relu", "floor", "sign", "maximum", "minimum", "logaddexp", "where",
+    }
+)  # fmt: skip
 _PRODUCTS = {*range(3, 9), *range(-8, -1)}  # exponents for which products are as exact as a power, and cost less
 
 

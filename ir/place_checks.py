@@ -29,9 +29,7 @@ def verify_places(program: Program, sizes: Mapping[str, int]) -> None:
     for one, other in itertools.combinations(placed, 2):
         apart = spans[one.name][1] <= spans[other.name][0] or spans[other.name][1] <= spans[one.name][0]
         if not apart and not (_follows(one, other, lives) or _follows(other, one, lives)):
-            raise VerificationError(
-                f"{one.name!r} and {other.name!r} share memory of the workspace while both are needed"
-            )
+            raise VerificationError(f"{one.name!r} and {other.name!r} share memory while both are needed")
     buffers = program.buffer_map()
     for step, call in enumerate(program.calls):
         for name in call.outputs:
@@ -57,7 +55,7 @@ def _verify_overwriting(name: str, call: KernelCall, buffers: Mapping[str, Buffe
             f"{name!r} lies in place of {place.over!r}, which the call reads through a view as well"
         )
     if one.role != "temporary" or one.base is not None:
-        raise VerificationError(f"{name!r} lies in place of {one.role} {place.over!r}; only what is made for it may be")
+        raise VerificationError(f"{name!r} lies in place of {one.role} {place.over!r}; only temporaries may go")
 
 
 def _follows(later: Buffer, earlier: Buffer, lives: Mapping[str, tuple[int, int]]) -> bool:
@@ -68,7 +66,8 @@ def _follows(later: Buffer, earlier: Buffer, lives: Mapping[str, tuple[int, int]
 
 
 def _bytes(buffer: Buffer, sizes: Mapping[str, int]) -> tuple[int, int]:
-    assert buffer.place is not None and buffer.place.offset is not None
+    assert buffer.place is not None
+    assert buffer.place.offset is not None
     return buffer.place.offset, buffer.place.offset + evaluate(buffer.elements_bytes, sizes)
 
 
@@ -76,5 +75,5 @@ def _lives(program: Program) -> dict[str, tuple[int, int]]:
     """Lifetimes, those of scratch memory included, which is needed during one call."""
     lives = lifetimes(program)
     for step, call in enumerate(program.calls):
-        lives |= {name: (step, step) for name in call.scratch or ()}
+        lives |= dict.fromkeys(call.scratch or (), (step, step))
     return lives

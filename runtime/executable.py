@@ -36,9 +36,9 @@ class Executable:
     def load(self, spare: list[Any] | None = None) -> Callable[..., Any]:
         """Execute the module in a namespace of its own and return its function.
 
-        Modules that are loaded with one list ``spare`` share the memory that their calls leave there.  The source is registered with ``linecache`` for as long as a function of it lives, so that
-        tracebacks and debuggers show its lines.  Raises ``UnsupportedError`` where the module has loops in C and
-        the compiler fails.
+        Modules that are loaded with one list ``spare`` share the memory that their calls leave there.  The source is
+        registered with ``linecache`` for as long as a function of it lives, so that tracebacks and debuggers show its
+        lines.  Raises ``UnsupportedError`` where the module has loops in C and the compiler fails.
         """
         namespace: dict[str, Any] = {"__name__": f"otus.generated.{self.function}"}
         filename = self.code.co_filename

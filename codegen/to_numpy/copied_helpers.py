@@ -26,11 +26,8 @@ _IMPORTS = {
     ),
 }
 _VARIABLES = {"_in_blocks": "_THREADS = {}", "_workspace": "_SPARE = []"}
-_IMPORTED = {line.split()[-1] for lines in _IMPORTS.values() for line in lines} | {
-    "ThreadPoolExecutor",
-    "_THREADS",
-    "_SPARE",
-}
+_IMPORTED = {line.split()[-1] for lines in _IMPORTS.values() for line in lines}
+_IMPORTED |= {"ThreadPoolExecutor", *(text.split()[0] for text in _VARIABLES.values())}
 
 HELPER_NAMES = frozenset({*(name for file in _FILES for name in functions_in(file)), *_IMPORTED})
 

@@ -76,10 +76,8 @@ class _Emitter(ModuleEmitter):
         planned = dict(self.program.planned_for)
         if not planned:
             return []
-        dims = [self.source.size(dim(symbol)) for symbol in planned]
-        given, wanted = (
-            f"({', '.join(x)}{',' if len(x) == 1 else ''})" for x in (dims, list(map(str, planned.values())))
-        )
+        given = self.source.shape(dim(symbol) for symbol in planned)
+        wanted = self.source.shape(planned.values())
         about = ", ".join(f"{symbol} = {size}" for symbol, size in planned.items())
         return [
             f"if {given} != {wanted}:",

@@ -74,7 +74,7 @@ def _rearrange(kernel: Rearrangement, call: KernelCall, source: NumpySource) -> 
     arguments = sum_arguments(summed, len(distinct), source.types(call)[0].dtype)
     if source.has_place(call.outputs[0]):
         target = permuted(source.target(call), [kernel.output.index(label) for label in kept])
-        return [f"{name}.sum({arguments}, out={target})"]
+        return [f"{name}.sum({arguments}{', ' if arguments else ''}out={target})"]
     if summed:
         name = f"{name}.sum({arguments})"
     return _assigned(call, source, permuted(name, [kept.index(label) for label in kernel.output]))

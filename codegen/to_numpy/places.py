@@ -38,13 +38,8 @@ def _array(buffer: Buffer, source: NumpySource) -> list[str]:
     if place is None or place.offset is None:
         return []
     shape = source.shape(buffer.type.shape[axis] for axis in buffer.layout)
-    arguments = [
-        shape,
-        dtype_source(buffer.type.dtype),
-        source.workspace,
-        *([str(place.offset)] if place.offset else []),
-    ]
-    array = f"np.ndarray({', '.join(arguments)})"
+    offset = f", {place.offset}" if place.offset else ""
+    array = f"np.ndarray({shape}, {dtype_source(buffer.type.dtype)}, {source.workspace}{offset})"
     return [f"{name} = {permuted(array, _inverse(buffer.layout))}"]
 
 

@@ -20,7 +20,8 @@ _WITH_NUMBER = {"reciprocal": ("divide", "1, ", ""), "relu": ("maximum", "", ", 
 def step_lines(call: KernelCall, source: NumpySource) -> list[str]:
     """The statements of an elementwise call that is planned function by function."""
     form = elementwise_form(call.kernel)
-    assert form is not None and call.scratch is not None
+    assert form is not None
+    assert call.scratch is not None
     printer = _StepPrinter(form, call, source)
     lines = printer.lines()
     if silences_warnings(form.expression):
@@ -41,12 +42,12 @@ class _StepPrinter:
         position = None if over is None else call.inputs.index(over)
         dtypes = [x.dtype for x in source.types(call)]
         found = evaluation(form, dtypes, result.type.dtype, position)
-        assert found is not None and call.scratch is not None
+        assert found is not None
+        assert call.scratch is not None
         self.steps = found.steps
         registers = [source.target(call), *(source.buffers[name] for name in call.scratch)]
-        operands = [
-            aligned(x, axes, range(form.rank)) for x, axes in zip(source.operands(call), form.inputs, strict=True)
-        ]
+        given = zip(source.operands(call), form.inputs, strict=True)
+        operands = [aligned(x, axes, range(form.rank)) for x, axes in given]
         self.codes: list[str] = [*operands, *registers]
         self.dtypes: list[DType] = [*dtypes, *(result.type.dtype for _ in registers)]
         self.registers = registers

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from ...ir import operations as ops
 from ...ir.dims import evaluate
 from ...ir.evaluation import Evaluation, elementwise_form, evaluation
-from ...ir.place_checks import verify_places
 from ...ir.kernels import BlockLoop, Contraction, DiagonalEmbedding, Direct, Kernel, Rearrangement
+from ...ir.place_checks import verify_places
 from ...ir.program import Buffer, KernelCall, Place, Program, lifetimes, owner, verify_program
 from ...ir.types import TensorType
 from .workspace import workspace
@@ -63,7 +63,7 @@ class _Span:
 
 @dataclass
 class _Placing:
-    """The spans of one program, by buffer; ``handed`` are results of a loop's body that go into a block of the whole."""
+    """The spans of one program, by buffer; ``handed`` are results of a body that go into a block of a loop's."""
 
     whole: Program
     sizes: Mapping[str, int]
@@ -174,10 +174,11 @@ class _Placing:
                 yield position
 
     def _is_own(self, name: str, call: KernelCall) -> bool:
-        """Whether an operand was made by a kernel that makes new arrays, and the call reads it through no view as well."""
+        """Whether an operand is an array that was made for it, which the call reads through no view as well."""
         once = [owner(each, self.buffers) for each in call.inputs].count(name) == 1
-        return once and self._owns(name) and (name in self.span_of or isinstance(self.made_by[name], Contraction)
-                                              or elementwise_form(self.made_by[name]) is not None)  # fmt: skip
+        maker = self.made_by.get(name)
+        makes = isinstance(maker, Contraction) or (maker is not None and elementwise_form(maker) is not None)
+        return once and self._owns(name) and (makes or name in self.span_of)
 
     def _packed(self, step: int, call: KernelCall, kernel: Contraction) -> KernelCall:
         """Memory for the packed operands, where all of them are large."""
@@ -196,10 +197,10 @@ class _Placing:
     # --- spans ---------------------------------------------------------------------------------
 
     def _is_large(self, type: TensorType) -> bool:
-        return _bytes(type, self.sizes) >= LARGE_BYTES
+        return bool(type.shape) and _bytes(type, self.sizes) >= LARGE_BYTES
 
     def _is_temporary(self, name: str, kernel: Kernel) -> bool:
-        """Whether a result may lie in the workspace: large, read for the last time before the end, and written there."""
+        """Whether a result may lie in the workspace: large, not needed in the end, and written where it is to lie."""
         return self._owns(name) and self._is_large(self.buffers[name].type) and self._is_written(name, kernel)
 
     def _owns(self, name: str) -> bool:
@@ -207,7 +208,7 @@ class _Placing:
         return buffer.role == "temporary" and buffer.base is None and last < len(self.whole.calls)
 
     def _is_written(self, name: str, kernel: Kernel) -> bool:
-        """Whether a kernel writes this result into memory that it is given; elementwise ones do function by function."""
+        """Whether a kernel writes this result into memory that it is given."""
         buffer = self.buffers[name]
         return buffer.base is None and _writes(kernel, buffer, self._join(name))
 
