@@ -221,7 +221,8 @@ class BlockLoop(Kernel):
     Input ``k`` is handed over in blocks along its axis ``cut[k]`` (None: whole) as the body's input ``k``;
     the body's outputs are written along axis ``join[k]`` of the results, or combined as ``join[k]`` says.
     In the body the number of positions is the dim ``symbol``; the last block may have fewer.  Blocks may run at
-    the same time where it is ``concurrent``; what they give is combined in their order all the same.
+    the same time where it is ``concurrent``; what they give is combined in their order all the same.  Where it is
+    ``compiled``, what is between stays in registers, and only parts that are combined are arrays of a block.
     """
 
     name: ClassVar[str] = "loop"
@@ -232,6 +233,7 @@ class BlockLoop(Kernel):
     join: tuple[int | str, ...]
     symbol: str
     concurrent: bool = False
+    compiled: bool = False
 
     def block_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """The sizes in the body where the loop stands among ``sizes``: those of its largest block."""
@@ -241,7 +243,7 @@ class BlockLoop(Kernel):
     def text(self) -> str:
         """``over 1000 by 64: cut 0 -; join 0 sum``, with ``on all cores`` after the block where it is concurrent."""
         cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)
-        cores = " on all cores" if self.concurrent else ""
+        cores = f"{' on all cores' if self.concurrent else ''}{' compiled' if self.compiled else ''}"
         return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
 
 

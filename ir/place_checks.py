@@ -50,9 +50,10 @@ def _verify_overwriting(name: str, call: KernelCall, buffers: Mapping[str, Buffe
     one, other = buffers[place.over], buffers[name]
     if (one.type.shape, one.type.dtype, one.layout) != (other.type.shape, other.type.dtype, other.layout):
         raise VerificationError(f"{name!r} lies in place of {place.over!r}, which has another type or layout")
-    if [owner(each, buffers) for each in call.inputs].count(place.over) != 1:
+    times = [owner(each, buffers) for each in call.inputs].count(place.over)
+    if times != 1:
         raise VerificationError(
-            f"{name!r} lies in place of {place.over!r}, which the call reads through a view as well"
+            f"{name!r} lies in place of {place.over!r}, which the call reads {times} times, not once"
         )
     if one.role != "temporary" or one.base is not None:
         raise VerificationError(f"{name!r} lies in place of {one.role} {place.over!r}; only temporaries may go")

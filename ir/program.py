@@ -204,10 +204,15 @@ def bytes_at_steps(program: Program, sizes: Mapping[str, int], cores: int = 1) -
 def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int], cores: int) -> int:
     """The most bytes that the bodies at work have live at once; their inputs are views."""
     inner = loop.block_sizes(sizes)
-    given = sum(evaluate(loop.body.buffer_map()[name].bytes, inner) for name in loop.body.inputs)
+    buffers = loop.body.buffer_map()
+    if loop.compiled:
+        joined = zip(loop.body.outputs, loop.join, strict=True)
+        once = sum(evaluate(buffers[name].bytes, inner) for name, join in joined if isinstance(join, str))
+    else:
+        once = planned_peak(loop.body, inner) - sum(evaluate(buffers[name].bytes, inner) for name in loop.body.inputs)
     blocks = -(-evaluate(loop.size, sizes) // loop.block)
     at_once = max(min(cores, blocks), 1) if loop.concurrent else 1
-    return at_once * (planned_peak(loop.body, inner) - given)
+    return at_once * once
 
 
 def verify_program(program: Program) -> None:

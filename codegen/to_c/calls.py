@@ -24,8 +24,8 @@ def library_lines(functions: Sequence[CFunction], names: Names) -> list[str]:
 
 def call_lines(
     loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource, span: tuple[str, str]
-) -> tuple[list[str], list[str]]:
-    """The statements before the loop that lay arrays out, and those that compute a block.
+) -> tuple[list[str], list[str], list[str]]:
+    """The statements before the loop that lay arrays out, those that compute a block, and those after the loop.
 
     Raises ``NoForm`` where the loop has no form in C.
     """
@@ -33,7 +33,7 @@ def call_lines(
     function = c_function(loop, source.temporary("block_in_c"))
     source.functions.append(function)
     source.helpers |= {"_compiled", "_declared", "_in_order"}
-    before, arguments = _laid_out(loop, call, source, inner, function)
+    before, arguments, after = _laid_out(loop, call, source, inner, function)
     made, parts = [], []
     buffers = inner.program.buffer_map()
     for name in function.parts:
@@ -41,17 +41,20 @@ def call_lines(
         made.append(f"{inner.buffers[name]} = np.empty({source.shape(type.shape)}, {dtype_source(type.dtype)})")
         parts.append(f"{inner.buffers[name]}.ctypes.data")
     sizes = [source.size(size) for size in function.sizes]
-    return before, [*made, f"{function.name}({', '.join([*span, *sizes, *arguments, *parts])})"]
+    return before, [*made, f"{function.name}({', '.join([*span, *sizes, *arguments, *parts])})"], after
 
 
 def _laid_out(
     loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource, function: CFunction
-) -> tuple[list[str], list[str]]:
-    """Operands without gaps, in the order of axes that is planned, and the addresses of all that is whole."""
+) -> tuple[list[str], list[str], list[str]]:
+    """Operands without gaps, in the order of axes that is planned, the addresses of all that is whole, and their end.
+
+    A name that stayed would keep the operand's memory, which may be freed after the loop.
+    """
     outside = dict(zip(loop.body.inputs, call.inputs, strict=True))
     results = dict(zip(loop.body.outputs, call.outputs, strict=True))
     buffers = inner.program.buffer_map()
-    lines, addresses = [], []
+    lines, addresses, names = [], [], list[str]()
     for name in function.pointers:
         if name in results:
             addresses.append(f"{source.buffers[results[name]]}.ctypes.data")
@@ -61,4 +64,5 @@ def _laid_out(
         axes = "" if list(layout) == sorted(layout) else f", {', '.join(map(str, layout))}"
         lines.append(f"{whole} = _in_order({operand}{axes})")
         addresses.append(f"{whole}.ctypes.data")
-    return lines, addresses
+        names.append(whole)
+    return lines, addresses, [f"del {', '.join(names)}"] if names else []

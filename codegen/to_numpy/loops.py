@@ -33,11 +33,11 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, print_cal
     ]
     if loop.concurrent and source.functions is not None:
         try:
-            before, compute = call_lines(loop, call, source, inner, (start, stop))
+            before, compute, after = call_lines(loop, call, source, inner, (start, stop))
         except NoForm as reason:
             made.insert(0, comment(f"in NumPy, since there is no form in C here for {reason}"))
         else:
-            return [*made, *before, *_function(parts, compute, source, (start, stop, size))]
+            return [*made, *before, *_function(parts, compute, source, (start, stop, size)), *after]
     memory, left = workspace_lines(inner), leaving_lines(inner)
     body = [*views, *parts.given_blocks(block), *body_lines(inner, print_call)]
     if loop.symbol in source.used_dims:

@@ -97,7 +97,8 @@ class _StepPrinter:
         if isinstance(operand, Argument):
             return self.codes[operand.position]
         if isinstance(operand, Literal):
-            return number_source(operand.value)
+            text = number_source(operand.value)
+            return text[1:-1] if text.startswith("(") else text
         printer = ScalarPrinter(self.source, self.codes, self.dtypes)
         code = printer.print(operand)
         name = self.source.temporary("s0")

@@ -8,7 +8,7 @@ kernels that can (``out=``), and the workspace may be kept from call to call.  R
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import operations as ops
@@ -22,7 +22,7 @@ from .workspace import workspace
 
 # glibc's malloc asks the system for each array from this size on.
 LARGE_BYTES = 131072
-# What is less in all stays with malloc, which keeps that much.
+# A program that needs less in all stays with malloc, which keeps that much; blocks on all cores do not.
 _WORTHWHILE_BYTES = 2 * LARGE_BYTES
 # Where arrays begin: at whole cache lines.
 _ALIGNMENT = 64
@@ -40,11 +40,17 @@ def with_places(program: Program, sizes: Mapping[str, int], loops_in_c: bool = F
     placed = _Placing(program, sizes, loops_in_c).program()
     if placed is program:
         return program
-    planned = {binding.symbol: sizes[binding.symbol] for binding in program.dims}
-    placed = dataclasses.replace(placed, planned_for=tuple(planned.items()))
+    if _has_workspace(placed):
+        planned = tuple((binding.symbol, sizes[binding.symbol]) for binding in program.dims)
+        placed = dataclasses.replace(placed, planned_for=planned)
     verify_program(placed)
     verify_places(placed, sizes)
     return placed
+
+
+def _has_workspace(program: Program) -> bool:
+    bodies = [call.kernel.body for call in program.calls if isinstance(call.kernel, BlockLoop)]
+    return program.workspace > 0 or any(map(_has_workspace, bodies))
 
 
 @dataclass
@@ -84,11 +90,17 @@ class _Placing:
         if calls == self.whole.calls and not self.spans:
             return self.whole
         size = _laid_out(self.spans)
-        if 0 < size < _WORTHWHILE_BYTES:
-            return self.whole
+        if 0 < size < _WORTHWHILE_BYTES and not self.is_body:
+            return self._with_loops(calls)
         buffers = tuple(self._placed(buffer) for buffer in (*self.whole.buffers, *self.scratch))
         calls = tuple(dataclasses.replace(call, extra=self._extra(call)) for call in calls)
         return dataclasses.replace(self.whole, buffers=buffers, calls=calls, workspace=size)
+
+    def _with_loops(self, calls: Sequence[KernelCall]) -> Program:
+        """The program with the new bodies of its loops alone."""
+        changed = zip(self.whole.calls, calls, strict=True)
+        kept = tuple(dataclasses.replace(old, kernel=new.kernel) for old, new in changed)
+        return self.whole if kept == self.whole.calls else dataclasses.replace(self.whole, calls=kept)
 
     def _placed(self, buffer: Buffer) -> Buffer:
         span = self.span_of.get(buffer.name)
@@ -105,8 +117,7 @@ class _Placing:
         if isinstance(call.kernel, BlockLoop):
             call = self._loop(call, call.kernel)
         result = self.buffers[call.outputs[0]]
-        form = elementwise_form(call.kernel)
-        if form is not None and self._is_large(result.type):
+        if self._is_large(result.type) and elementwise_form(call.kernel) is not None:
             found = self._evaluated(step, call)
             if found is not None:
                 return found
@@ -119,7 +130,7 @@ class _Placing:
 
     def _loop(self, call: KernelCall, loop: BlockLoop) -> KernelCall:
         if self.loops_in_c and loop.concurrent:
-            return call
+            return dataclasses.replace(call, kernel=dataclasses.replace(loop, compiled=True))
         handed = frozenset(
             name for name, join in zip(loop.body.outputs, loop.join, strict=True) if isinstance(join, int)
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ Arrays = dict[str, Any]
 KB, MB = 10**3, 10**6
 
 
-def measured(function: Callable[..., Any], data: Arrays) -> tuple[list[Any], int]:
-    """The results, and the most bytes that a call had allocated at once."""
+def measured(function: otus.CompiledFunction, data: Arrays) -> tuple[list[Any], int]:
+    """The results, and the most bytes that a call had allocated at once, its workspace among them."""
     function(**data)  # what is imported or cached on a first call is not counted
+    function._request.spare.clear()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
