@@ -282,7 +282,7 @@ def sum_of_multiples(coefficients: Sequence[complex]) -> Scalar:
     """The scalar expression of a linear combination.
 
     >>> scalar_text(sum_of_multiples((1, -1, 2.0)))
-    'a - b + 2.0 * c'
+    '(a - b) + (2.0 * c)'
     """
     total: Scalar | None = None
     for position, coefficient in enumerate(coefficients):
