@@ -247,7 +247,8 @@ class _Parts:
             elif part not in seen:
                 seen.add(part)
                 stack.append((part, True))
-                stack.extend((x, False) for x in sorted(self.below(part), key=lambda x: needs[x]))
+                first = sorted(self.below(part), key=lambda x: -needs[x])
+                stack.extend((x, False) for x in reversed(first))
         return order
 
 
