@@ -35,7 +35,7 @@ class _StepPrinter:
     """Prints the steps of one call; the result is a new array where it has no memory yet."""
 
     def __init__(self, form: Elementwise, call: KernelCall, source: NumpySource) -> None:
-        self.call, self.source, self.rank = call, source, form.rank
+        self.source = source
         buffers = source.program.buffer_map()
         result = buffers[call.outputs[0]]
         over = result.place.over if result.place is not None else None

@@ -134,7 +134,7 @@ class _Placing:
         handed = frozenset(
             name for name, join in zip(loop.body.outputs, loop.join, strict=True) if isinstance(join, int)
         )
-        body = _Placing(loop.body, loop.block_sizes(self.sizes), handed=handed, is_body=True).program()
+        body = _Placing(loop.body, loop.block_sizes(self.sizes), self.loops_in_c, handed, is_body=True).program()
         return call if body is loop.body else dataclasses.replace(call, kernel=dataclasses.replace(loop, body=body))
 
     def _evaluated(self, step: int, call: KernelCall) -> KernelCall | None:

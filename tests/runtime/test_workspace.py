@@ -20,6 +20,7 @@ from otus.ir.kernels import Direct
 from otus.ir.operations import Determinant, Inverse, Solve
 from otus.ir.program import Program, planned_peak
 from otus.runtime.failures import EvaluationError
+from otus.runtime.plan_steps import largest_intermediate, plan_steps
 
 Outputs = otus.Expression | list[otus.Expression]
 
@@ -261,6 +262,13 @@ def test_the_planned_peak_is_what_is_allocated(
         tracemalloc.stop()
     planned = planned_peak(without_lapack(function.program), {}, cores=2)
     assert abs(measured - planned) < 0.1 * planned
+
+
+def test_steps_say_what_they_make_wherever_it_lies() -> None:
+    program = otus.compile(chain(200)).program
+    assert program.workspace
+    assert [step.bytes for step in plan_steps(program)] == [8 * 200 * 200] * len(program.calls)
+    assert largest_intermediate(program, {}) == "t0"
 
 
 def without_lapack(program: Program) -> Program:
