@@ -75,6 +75,12 @@ def calls() -> Iterator[str]:
     yield f"a call of matmul {1e6 * seconds(lambda: small @ small):.2g} µs"
     yield f"a reshape {1e6 * seconds(lambda: small.reshape(4)):.2g} µs"
     yield f"an einsum {1e6 * seconds(lambda: np.einsum('ij,ij->', small, small)):.2g} µs"
+    rows = np.ones((1000, 5))
+    blocks = np.ones((10, 100, 4, 5))
+    inner = seconds(lambda: np.einsum("ij,ij->i", rows, rows))
+    yield f"an innermost loop of an einsum over two indices {1e6 * inner:.2g} ns"
+    inner = seconds(lambda: np.einsum("ijkl,jl->ik", blocks, blocks[0, :, 0]))
+    yield f"an innermost loop of an einsum over four indices {1e9 / 4000 * inner:.2g} ns"
     yield f"a product within a batch {1e3 * seconds(lambda: batch @ batch):.2g} µs"
     yield f"a matrix-vector product within a batch {1e3 * seconds(lambda: batch @ batch[..., :1]):.2g} µs"
     yield f"a dot product within a batch {1e3 * seconds(lambda: batch[:, :1] @ batch[..., :1]):.2g} µs"

@@ -41,6 +41,17 @@ class Problem:
         )
 
 
+@dataclass(frozen=True)
+class OtusCall:
+    """A compiled function on its data."""
+
+    function: Any
+    arrays: Data
+
+    def __call__(self) -> Any:
+        return self.function(**self.arrays)
+
+
 def otus_call(problem: Problem, kind: str, compress: bool = False, backend: str = "numpy") -> Call:
     """A call of the compiled derivative."""
     import otus
@@ -52,8 +63,7 @@ def otus_call(problem: Problem, kind: str, compress: bool = False, backend: str 
         raise UnavailableError(otus.backends()[backend])
     function = otus.compile(otus.compress(outputs) if compress else outputs, backend=backend)
     data = {**problem.data, **{f"d{name}": array for name, array in problem.vectors.items()}}
-    arrays = {name: data[name] for name in function.inputs}
-    return lambda: function(**arrays)
+    return OtusCall(function, {name: data[name] for name in function.inputs})
 
 
 def _otus_derivative(kind: str, value: Any, problem: Problem, tensors: Mapping[str, Any], directions: Any) -> Any:

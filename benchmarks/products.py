@@ -11,7 +11,7 @@ import numpy as np
 from .bare_gemms import bare_gemms
 from .harness import Call, Case, Goal, Row
 from .peers import need
-from .problem import Array, Data, Problem
+from .problem import Array, Data, OtusCall, Problem
 
 Tensors = Mapping[str, Any]
 NETWORKS = 20
@@ -94,8 +94,7 @@ def _expression(spec: str, arrays: Data) -> Any:
 def _otus(expression: Any, arrays: Data) -> Call:
     import otus
 
-    function = otus.compile(expression)
-    return lambda: function(**arrays)
+    return OtusCall(otus.compile(expression), arrays)
 
 
 def _opt_einsum(spec: str, arrays: Data) -> Call:

@@ -110,9 +110,9 @@ def promote(*values: Promotable) -> DType:
     Types that NumPy lacks follow JAX: bfloat16 with float16 gives float32; an 8-bit float or a
     sub-byte integer gives way to any wider type of its kind.
     """
+    if values and isinstance(values[0], DType) and all(v is values[0] for v in values):
+        return values[0]
     outside = [v for v in values if isinstance(v, DType) and not v.in_numpy]
-    if outside and all(v is outside[0] for v in values):
-        return outside[0]
     if not outside:
         plain = [np.dtype(v.value) if isinstance(v, DType) else v for v in values]
         return as_dtype(np.result_type(*plain))

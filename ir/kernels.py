@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Labels = tuple[int, ...]
 
+# Parts of a result that a compiled loop combines over its blocks: each has as much memory as the result.
+MOST_PARTS = 64
+
 
 @dataclass(frozen=True)
 class Kernel:

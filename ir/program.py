@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .cost import human_bytes
 from .dims import Size, evaluate, product
 from .errors import VerificationError
-from .kernels import BlockLoop, Contraction, DiagonalUpdate, Kernel
+from .kernels import MOST_PARTS, BlockLoop, Contraction, DiagonalUpdate, Kernel
 from .node import Node
 from .types import TensorType
 
@@ -205,14 +205,14 @@ def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int], cores: int) -> int:
     """The most bytes that the bodies at work have live at once; their inputs are views."""
     inner = loop.block_sizes(sizes)
     buffers = loop.body.buffer_map()
+    blocks = -(-evaluate(loop.size, sizes) // loop.block)
     if loop.compiled:
         joined = zip(loop.body.outputs, loop.join, strict=True)
-        once = sum(evaluate(buffers[name].bytes, inner) for name, join in joined if isinstance(join, str))
-    else:
-        once = planned_peak(loop.body, inner) - sum(evaluate(buffers[name].bytes, inner) for name in loop.body.inputs)
-    blocks = -(-evaluate(loop.size, sizes) // loop.block)
+        part = sum(evaluate(buffers[name].bytes, inner) for name, join in joined if isinstance(join, str))
+        return min(blocks, MOST_PARTS) * part
+    given = sum(evaluate(buffers[name].bytes, inner) for name in loop.body.inputs)
     at_once = max(min(cores, blocks), 1) if loop.concurrent else 1
-    return at_once * once
+    return at_once * (planned_peak(loop.body, inner) - given)
 
 
 def verify_program(program: Program) -> None:

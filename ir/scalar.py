@@ -9,6 +9,7 @@ The text form is a Python expression over ``a, b, c, …`` (the map's operands),
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
@@ -207,6 +208,11 @@ def infer_dtype(expression: Scalar, operands: Sequence[DType]) -> DType:
 
     Raises ``DTypeError`` where a function has no value for complex operands.
     """
+    return _inferred(expression, tuple(operands))
+
+
+@functools.lru_cache(maxsize=4096)
+def _inferred(expression: Scalar, operands: tuple[DType, ...]) -> DType:
     known: dict[Scalar, DType | Number] = {}
     for part in postorder(expression):
         if isinstance(part, Argument):

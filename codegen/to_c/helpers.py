@@ -18,7 +18,7 @@ def _compiled(source: Any) -> Any:
     """The library of a source in C: as the cache has it, or compiled for this processor, and kept."""
     compiler = os.environ.get("CC", "cc")
     flags = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fwrapv",
-             "-fopenmp-simd", "-shared", "-fPIC"]  # fmt: skip
+             "-fopenmp-simd", "-pthread", "-shared", "-fPIC"]  # fmt: skip
     about = "\0".join([source, compiler, *flags, platform.node(), platform.machine()])
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = os.path.join(os.environ.get("OTUS_CACHE_DIR") or os.path.join(home, "otus"), "c")

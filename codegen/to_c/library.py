@@ -7,11 +7,17 @@ place); where there are none, the ordinary ones are called.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from .loops import CFunction
 from .scalars import LIBRARY
 
 _HEAD = """\
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -32,4 +38,10 @@ def c_module(functions: Sequence[CFunction]) -> str:
                 operands = ", ".join([type] * (2 if name in ("atan2", "pow") else 1))
                 declared.append(f"extern VECTOR {type} {name}{suffix}({operands});")
     bodies = ["\n".join(function.lines) for function in functions]
-    return "\n\n".join([_HEAD, *(["\n".join(declared)] if declared else []), *bodies]) + "\n"
+    return "\n\n".join([_HEAD, *(["\n".join(declared)] if declared else []), _all_cores(), *bodies]) + "\n"
+
+
+@cache
+def _all_cores() -> str:
+    """The threads that help with blocks."""
+    return (Path(__file__).parent / "all_cores.c").read_text(encoding="utf-8").rstrip()

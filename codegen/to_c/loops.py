@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import DType, Size
@@ -21,10 +22,11 @@ _ROW, _LOOP = "row", "i"
 
 @dataclass
 class CFunction:
-    """A function in C that computes the positions ``start`` to ``stop`` of a loop's index.
+    """A function in C that computes all blocks of a loop, on all cores.
 
-    Its parameters are ``start`` and ``stop``, then the sizes ``sizes``, then pointers: to the operands and
-    results that are named in ``pointers``, all whole, and to the parts of this block in ``parts``.
+    Its parameters are the cores, the size of the loop's index and that of a block, then the sizes ``sizes``,
+    then pointers: to the operands and results that are named in ``pointers``, all whole, and for each of ``parts``
+    to memory for what the blocks give, one after another.
     """
 
     name: str
@@ -95,17 +97,44 @@ class _Writer:
         body = [*memory, *self._begun_parts(), *inner, *freed]
         pointers = [*self.loop.body.inputs, *self._whole_results()]
         parts = [name for name, join in self.join.items() if isinstance(join, str)]
-        parameters = ["int64_t start", "int64_t stop", *(f"int64_t n{k}" for k in range(len(self.sizes)))]
-        parameters += [self._parameter(each, each in self.cut) for each in (*pointers, *parts)]
-        lines = [f"void {self.name}({', '.join(parameters)}) {{", *_indented(body), "}"]
+        counts = {part: self._count(self.buffers[part].type.shape) for part in parts}
+        sizes = [f"n{k}" for k in range(len(self.sizes))]
+        given = dict.fromkeys(sizes, "int64_t ") | {self.names[x]: self._pointer(x) for x in (*pointers, *parts)}
+        restricted = [f"{type.replace('*', '*restrict ')}{name}" for name, type in given.items()]
+        head = f"static void {self.name}_block({', '.join(['int64_t start', 'int64_t stop', *restricted])}) {{"
+        lines = [head, *_indented(body), "}", "", *self._over_blocks(given, counts)]
         return CFunction(self.name, lines, self.sizes, pointers, parts)
+
+    def _over_blocks(self, given: Mapping[str, str], counts: Mapping[str, str]) -> list[str]:
+        """The function that is called, and what it hands to each block."""
+        own = {self.names[part]: count for part, count in counts.items()}  # a part for each block
+        passed = [f"g->{x} + number * {_within_struct(own[x])}" if x in own else f"g->{x}" for x in given]
+        fields = {"size": "int64_t ", "block": "int64_t ", **given}
+        parameters = ", ".join(["int64_t cores", *(f"{type}{name}" for name, type in fields.items())])
+        return [
+            f"struct {self.name}_given {{ {' '.join(f'{type}{name};' for name, type in fields.items())} }};",
+            "",
+            f"static void {self.name}_number(const void *given, int64_t number) {{",
+            f"    const struct {self.name}_given *g = given;",
+            "    const int64_t start = number * g->block, left = g->size - start;",
+            f"    {self.name}_block({', '.join(['start', 'start + (left < g->block ? left : g->block)', *passed])});",
+            "}",
+            "",
+            f"void {self.name}({parameters}) {{",
+            f"    const struct {self.name}_given given = {{{', '.join(fields)}}};",
+            f"    on_all_cores({self.name}_number, &given, (size + block - 1) / block, cores);",
+            "}",
+        ]
 
     def _whole_results(self) -> list[str]:
         return [name for name, join in self.join.items() if isinstance(join, int)]
 
-    def _parameter(self, buffer: str, constant: bool) -> str:
-        type = c_type(self.buffers[buffer].type.dtype)
-        return f"{'const ' if constant else ''}{type} *restrict {self.names[buffer]}"
+    def _pointer(self, buffer: str) -> str:
+        """The type of the pointer to a buffer; operands are read only."""
+        return f"{'const ' if buffer in self.cut else ''}{c_type(self.buffers[buffer].type.dtype)} *"
+
+    def _count(self, shape: Sequence[Size]) -> str:
+        return " * ".join(self.size(size) for size in shape) or "1"
 
     def _memory(self) -> tuple[list[str], list[str]]:
         """The arrays and numbers that one loop nest leaves for another."""
@@ -143,7 +172,7 @@ class _Writer:
         for buffer, join in self.join.items():
             if isinstance(join, str) and self.placed[buffer].sums_rows:
                 shape = self.buffers[buffer].type.shape
-                count = " * ".join(self.size(size) for size in shape) or "1"
+                count = self._count(shape)
                 start = neutral(join, self.buffers[buffer].type.dtype)
                 lines.append(f"for (int64_t k = 0; k < {count}; ++k) {self.names[buffer]}[k] = {start};")
         return lines
@@ -341,6 +370,12 @@ class _Nest:
             value = f"({value}_nan ? {number(float('nan'), dtype)} : {value})"
         target = self._target(placed)
         return [f"{target} = {rule.combined(target, value) if placed.sums_rows else value};"]
+
+
+def _within_struct(count: str) -> str:
+    """A number of elements where the sizes in it are fields of what a block is given."""
+    fields = re.sub(r"\bn", "g->n", count)
+    return f"({fields})"
 
 
 def _comment(text: str) -> str:

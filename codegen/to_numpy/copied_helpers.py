@@ -15,6 +15,7 @@ _IMPORTS = {
         "from collections import deque",
         "from concurrent.futures import ThreadPoolExecutor, wait",
     ),
+    "_cores": ("import os",),
     "_compiled": (
         "import ctypes",
         "import hashlib",

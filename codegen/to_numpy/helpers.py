@@ -19,14 +19,15 @@ def _sigmoid(x: Any) -> Any:
 
 def _sigmoid_of_negative(x: Any) -> Any:
     """1 / (1 + exp(x)), to the last places also where it is small."""
-    if getattr(x, "dtype", None) == np.float16:
-        return _sigmoid_of_negative(x.astype(np.float32)).astype(np.float16)
     with np.errstate(over="ignore"):
         total = np.exp(x)
-    if not np.ndim(total):
-        return 1 / (1 + total)
-    total += 1
-    return np.divide(1, total, out=total)
+    total += 1.0
+    return np.reciprocal(total)
+
+
+def _half_sigmoid(x: Any) -> Any:
+    """The same of float16, whose own exponential overflows at 11."""
+    return _sigmoid(x.astype(np.float32)).astype(np.float16)
 
 
 def _softplus(x: Any) -> Any:

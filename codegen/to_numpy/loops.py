@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from ...ir.kernels import BlockLoop
 from ...ir.program import KernelCall
-from ...ir.types import TensorType
 from ..loop_steps import NoForm
 from ..names import comment
 from ..source import block_index, body_lines, permuted
 from ..to_c.calls import call_lines
+from .combinations import combined, neutral
 from .places import leaving_lines, workspace_lines
 from .source import NumpySource, dtype_source
 
@@ -26,18 +26,18 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, print_cal
     inner, views = _inside(loop, call, source, block)
     length, size = inner.dims[loop.symbol], source.size(loop.size)
     parts = _Parts(loop, call, source, inner)
-    made = [
-        f"{source.buffers[name]} = {_initial(join, source, inner, value, loop)}"
+    joined = [
+        (name, value, join)
         for name, value, join in zip(call.outputs, inner.program.outputs, loop.join, strict=True)
         if not source.has_place(name)
     ]
+    made = [f"{source.buffers[name]} = {_initial(join, source, inner, value, loop)}" for name, value, join in joined]
     if loop.concurrent and source.functions is not None:
         try:
-            before, compute, after = call_lines(loop, call, source, inner, (start, stop))
+            whole = [text for text, (_, _, join) in zip(made, joined, strict=True) if isinstance(join, int)]
+            return [*whole, *call_lines(loop, call, source, inner)]
         except NoForm as reason:
             made.insert(0, comment(f"in NumPy, since there is no form in C here for {reason}"))
-        else:
-            return [*made, *before, *_function(parts, compute, source, (start, stop, size)), *after]
     memory, left = workspace_lines(inner), leaving_lines(inner)
     body = [*views, *parts.given_blocks(block), *body_lines(inner, print_call)]
     if loop.symbol in source.used_dims:
@@ -102,7 +102,7 @@ class _Parts:
 
     def combined(self) -> list[str]:
         """The statements that combine a block's parts with those of the blocks before it."""
-        return [_combined(join, target, part) for target, part, join in self._parts if isinstance(join, str)]
+        return [combined(join, target, part) for target, part, join in self._parts if isinstance(join, str)]
 
 
 def _inside(loop: BlockLoop, call: KernelCall, source: NumpySource, block: str) -> tuple[NumpySource, list[str]]:
@@ -122,15 +122,6 @@ def _inside(loop: BlockLoop, call: KernelCall, source: NumpySource, block: str) 
     return replace(source, program=loop.body, buffers=names, dims=dims), views
 
 
-# how results are combined: what to begin with, and the function that takes in a block's
-_UFUNCS = {"prod": "np.multiply", "max": "np.maximum", "min": "np.minimum", "any": "np.logical_or",
-           "all": "np.logical_and", "logsumexp": "np.logaddexp"}  # fmt: skip
-
-
-def _combined(how: str, target: str, part: str) -> str:
-    return f"{target} += {part}" if how == "sum" else f"{_UFUNCS[how]}({target}, {part}, out={target})"
-
-
 def _initial(join: int | str, source: NumpySource, inner: NumpySource, part: str, loop: BlockLoop) -> str:
     """Memory for a result: to be filled, or holding what combines to nothing."""
     buffer = inner.program.buffer_map()[part]
@@ -142,14 +133,4 @@ def _initial(join: int | str, source: NumpySource, inner: NumpySource, part: str
         return permuted(f"np.empty({stored}, {dtype})", [buffer.layout.index(axis) for axis in range(len(sizes))])
     if join == "sum":
         return f"np.zeros({source.shape(sizes)}, {dtype})"
-    return f"np.full({source.shape(sizes)}, {_neutral(join, buffer.type, dtype)}, {dtype})"
-
-
-def _neutral(how: str, value: TensorType, dtype: str) -> str:
-    if how in ("prod", "all", "any"):
-        return {"prod": "1", "all": "True", "any": "False"}[how]
-    if value.dtype.is_inexact:
-        return "np.inf" if how == "min" else "-np.inf"
-    if value.dtype.kind == "bool":
-        return "True" if how == "min" else "False"
-    return f"np.iinfo({dtype}).{'max' if how == 'min' else 'min'}"
+    return f"np.full({source.shape(sizes)}, {neutral(join, buffer.type)}, {dtype})"

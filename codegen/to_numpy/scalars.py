@@ -113,9 +113,9 @@ class ScalarPrinter:
             return _Value(number_source(part.value), part.value, array=False)
         assert isinstance(part, Call)
         negated = _negated_within(part) if part.function == "sigmoid" else None
-        if negated is not None and _is_float(values[negated].kind):
+        if negated is not None and _is_float(kind := values[negated].kind) and kind is not DType.float16:
             self.source.helpers.add("_sigmoid_of_negative")
-            return _Value(f"_sigmoid_of_negative({values[negated].code})", values[negated].kind)
+            return _Value(f"_sigmoid_of_negative({values[negated].code})", kind)
         return self._call(part.function, [values[x] for x in part.arguments])
 
     def _named(self, value: _Value) -> _Value:
@@ -195,8 +195,10 @@ class ScalarPrinter:
         if function in _OPERATORS:
             return _Value(f"np.{_OPERATORS[function][0].__name__}({', '.join(codes)})", DType.bool)
         if function in _HELPERS:
-            self.source.helpers.add(_HELPERS[function])
-            return _Value(f"{_HELPERS[function]}({', '.join(codes)})", DType.bool)
+            is_half = function == "sigmoid" and operands[0].kind is DType.float16
+            helper = "_half_sigmoid" if is_half else _HELPERS[function]
+            self.source.helpers.add(helper)
+            return _Value(f"{helper}({', '.join(codes)})", DType.bool)
         match function:
             case "neg":
                 return _Value(f"-{operands[0].within(_UNARY + 1)}", DType.bool, _UNARY)

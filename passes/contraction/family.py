@@ -76,6 +76,7 @@ def plan_family(table: ProductTable, contractions: Sequence[Contraction], optimi
         if len(contractions) <= _SMALL_FAMILY and not large:
             plans.append(_Planner(table, optimizer, bound).plan(contractions, reuse=True, look_ahead=True))
     if len(contractions) <= _FEW and all(len(x.terms) <= _FEW for x in contractions):
+        plans = list({tuple(x.number for x in plan): plan for plan in plans}.values())
         plans = [_Planner(table, optimizer, bound).improved(contractions, plan) for plan in plans]
     return min(plans, key=lambda plan: table.cost(x.number for x in plan))
 

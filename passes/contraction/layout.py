@@ -143,7 +143,7 @@ class _Ways:
         # NumPy's einsum runs over all indices in an order that suits the operands, and lays its result out so.
         order = elementwise_memory((self.left, self.right), (*self.output, *self.summed), self.sizes)
         memory = tuple(x for x in order if x in self.output)
-        summing = self._kernel("sum"), memory, self._sum_seconds()
+        summing = self._kernel("sum"), memory, self._sum_seconds(order)
         plain = not (self.batch or (self.rows and self.columns))
         if not plain and not (self.rows and self.columns):
             yield summing
@@ -161,10 +161,12 @@ class _Ways:
             method, looped, packed, turned, self.split,
         )  # fmt: skip
 
-    def _sum_seconds(self) -> float:
-        points = count({*self.left.labels, *self.right.labels}, self.sizes)
+    def _sum_seconds(self, order: Labels) -> float:
+        """What einsum takes that runs over the indices in this order."""
+        kept = tuple(x for x in order if x in self.output)
+        loops = _loops(order, (self.left.memory, self.right.memory, kept), self.sizes)
         read = count(self.left.labels, self.sizes) + count(self.right.labels, self.sizes)
-        return sum_seconds(points, read + count(self.output, self.sizes))
+        return sum_seconds(loops, read + count(self.output, self.sizes))
 
     # --- matrix products -----------------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class _Ways:
         if not self.split:
             return seconds
         made = count((*leading, *left.merged, *right.merged), self.sizes)
-        return seconds + sum_seconds(made, made)
+        return seconds + sum_seconds([made], made)
 
     def _reads(self, operand: Operand, free: Labels, position: int) -> Iterator[_Side]:
         """The operand as it stands, if a matrix product can read it so, and packed."""
@@ -235,6 +237,28 @@ class _Ways:
     def _significant(self, labels: Sequence[int]) -> Labels:
         """Axes of size one lie anywhere."""
         return tuple(x for x in labels if self.sizes[x] != 1)
+
+
+def _loops(order: Labels, memories: Sequence[Labels], sizes: Mapping[int, int]) -> list[int]:
+    """The lengths of nested loops over indices, outermost first; indices that are neighbours everywhere are one."""
+    loops: list[int] = []
+    previous: int | None = None
+    for label in order:
+        if sizes[label] == 1:
+            continue
+        if previous is not None and all(_are_neighbours(previous, label, memory) for memory in memories):
+            loops[-1] *= sizes[label]
+        else:
+            loops.append(sizes[label])
+        previous = label
+    return loops
+
+
+def _are_neighbours(first: int, second: int, memory: Labels) -> bool:
+    """Whether a tensor has both indices side by side, or neither."""
+    if first not in memory or second not in memory:
+        return first not in memory and second not in memory
+    return memory.index(second) == memory.index(first) + 1
 
 
 def _is_run(labels: Labels, memory: Labels) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 Labels = tuple[int, ...]
 
@@ -57,6 +57,7 @@ class ProductTable:
         self._readers: dict[int, list[int]] = {}
         self._sums: dict[Product, list[tuple[int, frozenset[int]]]] = {}
         self._finer: dict[int, list[int]] = {}
+        self._parts: dict[int, frozenset[int]] = {}
 
     def factor(self, key: Hashable, shape: Labels) -> int:
         """The number of a factor."""
@@ -104,6 +105,7 @@ class ProductTable:
         number = self._new(tuple(sizes[x] for x in product.kept), cost)
         self.products[number] = product
         self._numbers[product] = number
+        self._parts[number] = frozenset(self.parts(product.operands) | {number})
         self._add_sum(number, product)
         for operand in dict.fromkeys(product.operands):
             self._readers.setdefault(operand, []).append(number)
@@ -134,14 +136,7 @@ class ProductTable:
 
     def parts(self, roots: Iterable[int]) -> set[int]:
         """The products that ``roots`` are made of, themselves included."""
-        found: set[int] = set()
-        stack = list(roots)
-        while stack:
-            number = stack.pop()
-            if number in self.products and number not in found:
-                found.add(number)
-                stack += self.products[number].operands
-        return found
+        return set().union(*(self._parts[number] for number in roots if number in self._parts))
 
     def cost(self, roots: Iterable[int], made: Collection[int] = ()) -> int:
         """The operations that ``roots`` take together, beside those of products already ``made``.
@@ -150,10 +145,10 @@ class ProductTable:
         """
         parts = self.parts(roots)
         total = 0
-        for number in parts:
-            if number not in made:
-                finer = [self.volume(x) for x in self._finer[number] if x in parts or x in made]
-                total += min(self.costs[number], *finer) if finer else self.costs[number]
+        for number in parts.difference(made):
+            total += self.costs[number]
+            if finer := [self.volume(x) for x in self._finer[number] if x in parts or x in made]:
+                total -= max(self.costs[number] - min(finer), 0)
         return total
 
     def found_in(
@@ -237,7 +232,8 @@ def _canonical(left: Term, right: Term, kept: Collection[int]) -> tuple[Product,
 def _whole(product: Product) -> tuple[Product, frozenset[int]]:
     """A product that sums nothing, with its operands in a fixed order, and the labels in it that are kept."""
     if product.right is None or product.left <= product.right:
-        return replace(product, kept=()), frozenset(product.kept)
+        whole = Product(product.left, product.right, product.left_labels, product.right_labels, ())
+        return whole, frozenset(product.kept)
     names: dict[int, int] = {}
     first = tuple(names.setdefault(x, len(names)) for x in product.right_labels)
     second = tuple(names.setdefault(x, len(names)) for x in product.left_labels)

@@ -164,6 +164,51 @@ def test_calls_from_several_threads() -> None:
                 assert all(np.array_equal(one, other) for one, other in zip(values, wanted, strict=True))
 
 
+@pytest.mark.parametrize("cores", ["1", "2", "5"])
+def test_results_are_the_same_on_any_number_of_cores(cores: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there are more blocks than parts of a sum."""
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    data = np.random.default_rng(5).normal(size=(3000, 7))
+    x = otus.tensor("x", data.shape)
+    function = compiled([otus.sum(otus.exp(x) * x, axis=0), otus.max(otus.sin(x) * x), otus.exp(x) * x])
+    total, largest, values = function(x=data)
+    np.testing.assert_allclose(total, (np.exp(data) * data).sum(0), rtol=1e-13)
+    np.testing.assert_allclose(largest, (np.sin(data) * data).max(), rtol=1e-15)
+    np.testing.assert_allclose(values, np.exp(data) * data, rtol=1e-14)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert all(
+        np.array_equal(one, other) for one, other in zip(function(x=data), (total, largest, values), strict=True)
+    )
+
+
+def test_a_sum_over_no_rows_is_zero() -> None:
+    x = otus.tensor("x", ("n", 3))
+    function = compiled(otus.sum(otus.exp(x) * x, axis=0), dims={"n": 100})
+    symbolic = otus.compile(otus.sum(otus.exp(x) * x, axis=0), backend="c", pipeline=BLOCKS)
+    assert symbolic(x=np.ones((100, 3))).shape == function(x=np.ones((100, 3))).shape == (3,)
+    np.testing.assert_array_equal(symbolic(x=np.ones((0, 3))), np.zeros(3))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """The parent's threads are gone in the child; waiting for them would take forever."""
+    program = (
+        "import os, numpy, otus\n"
+        "from otus.passes import DEFAULT_PIPELINE\n"
+        "x = otus.tensor('x', (5000,))\n"
+        "blocks = DEFAULT_PIPELINE.replace('block', 'block{large=8,elements=64}')\n"
+        "f = otus.compile(otus.exp(x) * x, backend='c', pipeline=blocks)\n"
+        "data = numpy.linspace(0, 1, 5000)\n"
+        "for _ in range(20): f(x=data)\n"
+        "child = os.fork()\n"
+        "for _ in range(20): numpy.testing.assert_allclose(f(x=data), numpy.exp(data) * data, rtol=1e-14)\n"
+        "os._exit(0) if child == 0 else None\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_saved_module_stands_alone_and_its_library_is_kept(tmp_path: Path) -> None:
     x = otus.tensor("x", (1000,))
     source = compiled(otus.exp(x) * x).source

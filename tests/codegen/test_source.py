@@ -90,22 +90,22 @@ M, N, P = leaf("M", "i", "j"), leaf("N", "j", "k"), leaf("P", "b", "i", "j")
 @pytest.mark.parametrize(
     ("operands", "inputs", "output", "source"),
     [
-        ([M, N], [(0, 1), (1, 2)], (0, 2), "M @ N"),
-        ([N, M], [(1, 2), (0, 1)], (0, 2), "M @ N"),
-        ([M, N], [(0, 1), (1, 2)], (2, 0), "N.T @ M.T"),
-        ([M, M], [(0, 1), (0, 2)], (1, 2), "M.T @ M"),
-        ([M, x], [(0, 1), (1,)], (0,), "M @ x"),
-        ([N, x], [(0, 1), (0,)], (1,), "N.T @ x"),
+        ([M, N], [(0, 1), (1, 2)], (0, 2), "M.dot(N)"),
+        ([N, M], [(1, 2), (0, 1)], (0, 2), "M.dot(N)"),
+        ([M, N], [(0, 1), (1, 2)], (2, 0), "N.T.dot(M.T)"),
+        ([M, M], [(0, 1), (0, 2)], (1, 2), "M.T.dot(M)"),
+        ([M, x], [(0, 1), (1,)], (0,), "M.dot(x)"),
+        ([N, x], [(0, 1), (0,)], (1,), "N.T.dot(x)"),
         ([x, x], [(0,), (0,)], (), "np.dot(x, x)"),
         ([M, M], [(0, 1), (0, 1)], (), "np.dot(M.reshape(i * j), M.reshape(i * j))"),
         ([x, A], [(0,), (1, 2)], (0, 1, 2), "x[:, None, None] * A"),
         ([M, x], [(0, 1), (1,)], (0, 1), "M * x"),
-        ([X, A], [(0, 1, 2), (0, 3)], (1, 2, 3), "(X.reshape(i, j * k).T @ A).reshape(j, k, r)"),
+        ([X, A], [(0, 1, 2), (0, 3)], (1, 2, 3), "X.reshape(i, j * k).T.dot(A).reshape(j, k, r)"),
         ([X, B], [(0, 1, 2), (1, 3)], (0, 2, 3), "X.transpose(0, 2, 1) @ B"),
-        ([X, C], [(0, 1, 2), (2, 3)], (0, 1, 3), "(X.reshape(i * j, k) @ C).reshape(i, j, r)"),
+        ([X, C], [(0, 1, 2), (2, 3)], (0, 1, 3), "X.reshape(i * j, k).dot(C).reshape(i, j, r)"),
         ([X, x], [(0, 1, 2), (1,)], (0, 2), "X.transpose(0, 2, 1) @ x"),
-        ([X, X], [(0, 1, 2), (3, 1, 2)], (0, 3), "X.reshape(i, j * k) @ X.reshape(i, j * k).T"),
-        ([P, N], [(3, 0, 1), (1, 2)], (3, 0, 2), "(P.reshape(b * i, j) @ N).reshape(b, i, k)"),
+        ([X, X], [(0, 1, 2), (3, 1, 2)], (0, 3), "X.reshape(i, j * k).dot(X.reshape(i, j * k).T)"),
+        ([P, N], [(3, 0, 1), (1, 2)], (3, 0, 2), "P.reshape(b * i, j).dot(N).reshape(b, i, k)"),
         ([P, P], [(3, 0, 1), (3, 2, 1)], (3, 0, 2), "P @ P.transpose(0, 2, 1)"),
         ([P, M], [(3, 0, 1), (0, 1)], (3, 0), "(P.transpose(1, 0, 2) @ M.reshape(i, j, 1)).reshape(i, b).T"),
     ],
@@ -118,7 +118,7 @@ def test_contractions_reach_matrix_products(
 
 def test_small_looped_products_are_packed_instead() -> None:
     node = build.einsum([X, B], [(0, 1, 2), (1, 3)], (0, 2, 3))
-    packed = "(np.ascontiguousarray(X.transpose(0, 2, 1)).reshape(i * k, j) @ B).reshape(i, k, r)"
+    packed = "np.ascontiguousarray(X.transpose(0, 2, 1)).reshape(i * k, j).dot(B).reshape(i, k, r)"
     assert statement(node, i=1000, j=3, k=2, r=2) == packed
 
 

@@ -221,7 +221,7 @@ def test_threads_share_one_function() -> None:
 def test_what_can_be_looked_at() -> None:
     f = otus.compile({"y": A @ x})
     assert f.outputs == ("y",)
-    assert "y = A @ x" in f.source
+    assert "y = A.dot(x)" in f.source
     assert f.ir.splitlines()[-1] == 'return {"y": %0}'
     assert [each.name for each in f.report][-1] == "block"
     assert f.cost(i=10, j=20).flops == 400
