@@ -41,7 +41,7 @@ class Problem:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OtusCall:
     """A compiled function on its data."""
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..ir.program import DimBinding, KernelCall, Program, releases
 from .emitted import Emitted, Statement
 from .names import Names, comment, docstring_text
-from .source import Source
+from .source import Source, is_freed
 
 INDENT = "    "
 
@@ -51,10 +51,19 @@ class ModuleEmitter(ABC):
         """What the function does before its first statement."""
         return []
 
+    def lines_after_sizes(self) -> list[str]:
+        """What it does once the sizes are known."""
+        return []
+
+    def last_lines(self) -> list[str]:
+        """What it does before it returns."""
+        return []
+
     def emit(self) -> Emitted:
         """The body first, which says what helpers and sizes it uses; then what stands above it."""
         body, statements = self._body()
-        above = [*self._head(), *self.first_lines(), *self._sizes()]
+        after = self.lines_after_sizes()
+        above = [*self._head(), *self.first_lines(), *self._sizes(), *after]
         moved = tuple(Statement(s.first + len(above), s.last + len(above), s.text, s.ir, s.node) for s in statements)
         parameters = tuple(self.source.buffers[name] for name in self.program.inputs)
         return Emitted("\n".join([*above, *body]) + "\n", self.function, parameters, moved)
@@ -146,12 +155,13 @@ class ModuleEmitter(ABC):
             lines += [(INDENT + text).rstrip() for text in texts]
             statements.append(Statement(first, len(lines), "\n".join(texts), call.text, call.node))
             lines += self._freed(call, gone)
+        lines += self.last_lines()
         lines.append(f"{INDENT}return {', '.join(self.result(name) for name in self.program.outputs)}")
         return lines, statements
 
     def _freed(self, call: KernelCall, gone: tuple[str, ...]) -> list[str]:
-        """Free the arrays that nothing reads any more; scalars are not worth a line."""
-        names = [self.source.buffers[name] for name in gone if self.types[name].type.shape]
+        """Free the arrays that nothing reads any more."""
+        names = [self.source.buffers[name] for name in gone if is_freed(self.types[name])]
         return [f"{INDENT}del {', '.join(names)}"] if names else []
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ..ir import Node, Size
 from ..ir.dims import SizeFunction, Symbol, product
 from ..ir.operations import Constant
-from ..ir.program import KernelCall, Program, releases
+from ..ir.program import Buffer, KernelCall, Program, releases
 from ..ir.scalar import Number
 from ..ir.types import TensorType
 from .names import Names, comment
@@ -158,9 +158,15 @@ def body_lines(source: S, print_call: Callable[[KernelCall, S], list[str]]) -> l
     lines = []
     for call, gone in zip(source.program.calls, releases(source.program), strict=True):
         lines += [comment(call.text), *print_call(call, source)]
-        freed = [source.buffers[name] for name in gone if types[name].type.shape]
+        freed = [source.buffers[name] for name in gone if is_freed(types[name])]
         lines += [f"del {', '.join(freed)}"] if freed else []
     return lines
+
+
+def is_freed(buffer: Buffer) -> bool:
+    """Whether a buffer's name is deleted when nothing reads it any more: no scalar, and memory of its own."""
+    place = buffer.place
+    return bool(buffer.type.shape) and (place is None or (place.offset is None and place.over is not None))
 
 
 def hex_rows(node: Node) -> list[str]:

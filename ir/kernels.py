@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Labels = tuple[int, ...]
 
+# Parts of a result that a compiled loop combines over its blocks: each has as much memory as the result.
+MOST_PARTS = 64
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -68,6 +71,34 @@ class Contraction(Kernel):
     turned: tuple[int, ...] = ()
     split: Labels = ()
     seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def leading(self) -> Labels:
+        """The axes that matrix products are run over."""
+        return self.batch + self.split + self.looped
+
+    @property
+    def rows_merged(self) -> Labels:
+        """The rows that are one axis of the matrix products."""
+        return tuple(x for x in self.rows if x not in self.looped)
+
+    @property
+    def columns_merged(self) -> Labels:
+        """The columns that are one axis of the matrix products."""
+        return tuple(x for x in self.columns if x not in self.looped)
+
+    @property
+    def inner_merged(self) -> Labels:
+        """The summed indices that are one axis of the matrix products."""
+        return tuple(x for x in self.inner if x not in self.split)
+
+    def packed_order(self, position: int) -> Labels:
+        """The labels of a packed operand in the order of its copy."""
+        groups = [self.rows_merged, self.inner_merged] if position == 0 else [self.inner_merged, self.columns_merged]
+        if position in self.turned:
+            groups.reverse()
+        labels = (self.left, self.right)[position]
+        return (*(x for x in self.leading if x in labels), *groups[0], *groups[1])
 
     @property
     def text(self) -> str:
@@ -194,7 +225,8 @@ class BlockLoop(Kernel):
     Input ``k`` is handed over in blocks along its axis ``cut[k]`` (None: whole) as the body's input ``k``;
     the body's outputs are written along axis ``join[k]`` of the results, or combined as ``join[k]`` says.
     In the body the number of positions is the dim ``symbol``; the last block may have fewer.  Blocks may run at
-    the same time where it is ``concurrent``; what they give is combined in their order all the same.
+    the same time where it is ``concurrent``; what they give is combined in their order all the same.  Where it is
+    ``compiled``, what is between stays in registers, and only parts that are combined are arrays of a block.
     """
 
     name: ClassVar[str] = "loop"
@@ -205,6 +237,7 @@ class BlockLoop(Kernel):
     join: tuple[int | str, ...]
     symbol: str
     concurrent: bool = False
+    compiled: bool = False
 
     def block_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """The sizes in the body where the loop stands among ``sizes``: those of its largest block."""
@@ -214,7 +247,7 @@ class BlockLoop(Kernel):
     def text(self) -> str:
         """``over 1000 by 64: cut 0 -; join 0 sum``, with ``on all cores`` after the block where it is concurrent."""
         cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)
-        cores = " on all cores" if self.concurrent else ""
+        cores = f"{' on all cores' if self.concurrent else ''}{' compiled' if self.compiled else ''}"
         return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
 
 

@@ -10,7 +10,7 @@ from .dims import Size, substitute
 from .dtypes import DType
 from .kernels import BlockLoop, Contraction, Copy, Direct, Kernel, Rearrangement
 from .program import KernelCall, Program
-from .scalar import Scalar, argument, call
+from .scalar import Scalar, argument, call, sum_of_multiples
 from .types import TensorType
 
 
@@ -134,7 +134,7 @@ def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorTy
         case ops.Map(expression=expression, inputs=inputs):
             return Step(name, shape, _operands(made, inputs), expression, every)
         case ops.LinearCombination(coefficients=coefficients, inputs=inputs):
-            return Step(name, shape, _operands(made, inputs), _sum_of_multiples(coefficients), every)
+            return Step(name, shape, _operands(made, inputs), sum_of_multiples(coefficients), every)
         case ops.Cast():
             return Step(name, shape, _operands(made, [every]), argument(0), every)
         case ops.Broadcast(axes=axes):
@@ -148,19 +148,3 @@ def _direct(operation: ops.Operation, made: KernelCall, types: Sequence[TensorTy
 
 def _operands(made: KernelCall, inputs: Sequence[Sequence[int]]) -> tuple[Operand, ...]:
     return tuple(Operand(name, tuple(labels)) for name, labels in zip(made.inputs, inputs, strict=True))
-
-
-def _sum_of_multiples(coefficients: Sequence[complex]) -> Scalar:
-    total: Scalar | None = None
-    for position, coefficient in enumerate(coefficients):
-        term: Scalar = argument(position)
-        if coefficient == -1 and total is not None:
-            total = call("sub", total, term)
-            continue
-        if coefficient == -1:
-            term = call("neg", term)
-        elif coefficient != 1:
-            term = call("mul", coefficient, term)
-        total = term if total is None else call("add", total, term)
-    assert total is not None
-    return total

@@ -13,9 +13,22 @@ from dataclasses import dataclass, field
 from .cost import human_bytes
 from .dims import Size, evaluate, product
 from .errors import VerificationError
-from .kernels import BlockLoop, Contraction, DiagonalUpdate, FusedProduct, Kernel
+from .kernels import MOST_PARTS, BlockLoop, Contraction, DiagonalUpdate, FusedProduct, Kernel
 from .node import Node
 from .types import TensorType
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a buffer lies: ``offset`` bytes into the program's workspace.
+
+    ``over`` names the buffer whose elements are overwritten one by one, since this call is the last to read it;
+    without ``offset`` that buffer is an array of its own.  With neither, the buffer is the block of a loop's result
+    that the body is given to write.
+    """
+
+    offset: int | None
+    over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -23,9 +36,10 @@ class Buffer:
     """A named tensor.
 
     ``role`` is ``"input"``, ``"shape"`` (an input of which only the shape is read), ``"constant"``,
-    ``"temporary"`` or ``"output"``.  ``base`` names the buffer whose memory this one looks at.
-    ``layout`` lists the axes from the one with the largest stride to the one with the smallest, as
-    planned: emitters may rely on it for speed, never for correctness.
+    ``"temporary"``, ``"scratch"`` (what one call uses within itself) or ``"output"``.  ``base`` names the buffer
+    whose memory this one looks at.  ``layout`` lists the axes from the one with the largest stride to the one
+    with the smallest, as planned: emitters may rely on it for speed, never for correctness, unless the buffer has
+    a ``place``: then it lies there, in this layout, without gaps.
     """
 
     name: str
@@ -33,13 +47,19 @@ class Buffer:
     role: str
     layout: tuple[int, ...]
     base: str | None = None
+    place: Place | None = None
+
+    @property
+    def elements_bytes(self) -> Size:
+        """Bytes of its elements."""
+        return product(self.type.shape) * max(self.type.dtype.bits // 8, 1)
 
     @property
     def bytes(self) -> Size:
-        """Bytes of memory of its own: 0 for views, and for inputs of which only the shape is read."""
-        if self.base is not None or self.role == "shape":
+        """Bytes that are allocated for it alone: 0 for views, in a workspace, and where only the shape is read."""
+        if self.base is not None or self.role == "shape" or self.place is not None:
             return 0
-        return product(self.type.shape) * max(self.type.dtype.bits // 8, 1)
+        return self.elements_bytes
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,10 @@ class KernelCall:
     only this step reads, or an elementwise step that is marked likewise.  An emitter whose loops are its own
     may put it there, and then keeps until the last of the fused steps what any of them reads.  ``choice`` says in
     words why the step is carried out as it is, where there was another way.
+
+    With ``scratch``, elementwise work is carried out function by function (:mod:`otus.ir.evaluation`): each is
+    written into the result or into one of these buffers.  For a contraction they hold the packed operands.
+    ``extra`` are the bytes that it allocates beside all this while it runs, as planned, where they are many.
     """
 
     kernel: Kernel
@@ -61,6 +85,8 @@ class KernelCall:
     prologue_of: str | None = None
     epilogue_of: str | None = None
     choice: str = field(default="", compare=False)
+    scratch: tuple[str, ...] | None = None
+    extra: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +108,11 @@ class DimBinding:
 
 @dataclass(frozen=True)
 class Program:
-    """Kernel calls in order.  ``outputs`` are buffers, one for each of the graph's outputs."""
+    """Kernel calls in order.  ``outputs`` are buffers, one for each of the graph's outputs.
+
+    ``workspace`` are the bytes of memory in which buffers have places; ``planned_for`` are the sizes of dims for
+    which they hold.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -92,10 +122,19 @@ class Program:
     calls: tuple[KernelCall, ...]
     dims: tuple[DimBinding, ...]
     output_names: tuple[str, ...]
+    workspace: int = 0
+    planned_for: tuple[tuple[str, int], ...] = ()
 
     def buffer_map(self) -> dict[str, Buffer]:
         """The buffers by name."""
         return {buffer.name: buffer for buffer in self.buffers}
+
+
+def owner(name: str, buffers: Mapping[str, Buffer]) -> str:
+    """The buffer whose memory this one looks at, in the end: itself where it is no view."""
+    while (base := buffers[name].base) is not None:
+        name = base
+    return name
 
 
 def releases(program: Program) -> tuple[tuple[str, ...], ...]:
@@ -132,32 +171,50 @@ def _keep(name: str, step: int, buffers: Mapping[str, Buffer], last: dict[str, i
     current: str | None = name
     while current is not None:
         last[current] = max(last.get(current, step), step)
-        current = buffers[current].base
+        current = _memory_of(buffers[current])
 
 
-def planned_peak(program: Program, sizes: Mapping[str, int]) -> int:
-    """The most bytes live at once, inputs and outputs included; kernels' own workspace is not."""
-    return max(bytes_at_steps(program, sizes))
+def _memory_of(buffer: Buffer) -> str | None:
+    """The buffer that keeps the memory of this one, outside of a workspace."""
+    place = buffer.place
+    return place.over if place is not None and place.offset is None else buffer.base
 
 
-def bytes_at_steps(program: Program, sizes: Mapping[str, int]) -> list[int]:
-    """The bytes live before the first call and during each call, a loop's body included."""
+def planned_peak(program: Program, sizes: Mapping[str, int], cores: int = 1) -> int:
+    """The most bytes live at once, inputs and outputs included, where so many blocks of a loop run at once.
+
+    What kernels allocate within themselves is counted as far as the program says it (``extra``).
+    """
+    return max(bytes_at_steps(program, sizes, cores))
+
+
+def bytes_at_steps(program: Program, sizes: Mapping[str, int], cores: int = 1) -> list[int]:
+    """The bytes live before the first call and during each call, the workspace and loops' bodies included."""
     buffers = program.buffer_map()
     size = {name: evaluate(buffer.bytes, sizes) for name, buffer in buffers.items()}
     held = sum(size[name] for name in program.inputs) + sum(size[name] for name, _ in program.constants)
+    held += program.workspace
     steps = [held]
     for call, gone in zip(program.calls, releases(program), strict=True):
         held += sum(size[name] for name in call.outputs)
-        steps.append(held + (_loop_peak(call.kernel, sizes) if isinstance(call.kernel, BlockLoop) else 0))
+        inside = _loop_peak(call.kernel, sizes, cores) if isinstance(call.kernel, BlockLoop) else call.extra
+        steps.append(held + inside)
         held -= sum(size[name] for name in gone)
     return steps
 
 
-def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int]) -> int:
-    """The most bytes that the body has live at once; its inputs are views."""
+def _loop_peak(loop: BlockLoop, sizes: Mapping[str, int], cores: int) -> int:
+    """The most bytes that the bodies at work have live at once; their inputs are views."""
     inner = loop.block_sizes(sizes)
-    given = sum(evaluate(loop.body.buffer_map()[name].bytes, inner) for name in loop.body.inputs)
-    return planned_peak(loop.body, inner) - given
+    buffers = loop.body.buffer_map()
+    blocks = -(-evaluate(loop.size, sizes) // loop.block)
+    if loop.compiled:
+        joined = zip(loop.body.outputs, loop.join, strict=True)
+        part = sum(evaluate(buffers[name].bytes, inner) for name, join in joined if isinstance(join, str))
+        return min(blocks, MOST_PARTS) * part
+    given = sum(evaluate(buffers[name].bytes, inner) for name in loop.body.inputs)
+    at_once = max(min(cores, blocks), 1) if loop.concurrent else 1
+    return at_once * (planned_peak(loop.body, inner) - given)
 
 
 def verify_program(program: Program) -> None:
@@ -214,13 +271,11 @@ def _verify_outputs(program: Program, buffers: Mapping[str, Buffer], ready: set[
     for name in program.outputs:
         if name not in ready or buffers[name].role != "output":
             raise VerificationError(f"output {name!r} is not computed into an output buffer")
-        owner = name
-        while (base := buffers[owner].base) is not None:
-            owner = base
-        if buffers[owner].role in ("input", "constant"):
-            raise VerificationError(f"output {name!r} shares the memory of {buffers[owner].role} {owner!r}")
-        if owners.setdefault(owner, name) != name:
-            raise VerificationError(f"outputs {owners[owner]!r} and {name!r} share memory")
+        memory = owner(name, buffers)
+        if buffers[memory].role in ("input", "constant"):
+            raise VerificationError(f"output {name!r} shares the memory of {buffers[memory].role} {memory!r}")
+        if owners.setdefault(memory, name) != name:
+            raise VerificationError(f"outputs {owners[memory]!r} and {name!r} share memory")
     if len(set(program.outputs)) != len(program.outputs):
         raise VerificationError(f"outputs {program.outputs} share a buffer")
 
@@ -257,12 +312,16 @@ def program_text(program: Program) -> str:
           dim i = X.shape[0]
           t0: f64[i] = contract "ij,j->i" by matrix: rows i, inner j, planned 1.4 µs   X, A   # 8*i bytes
           out0: f64[i] = apply map   t0   # 8*i bytes, epilogue of t0, frees t0
+
+    What lies in the workspace is ``at`` an offset there, or ``in place of`` what it overwrites.
     """
     buffers = program.buffer_map()
     parameters = ", ".join(f"{name}: {buffers[name].type}" for name in program.inputs)
     lines = [f"program {program.name}({parameters}) -> {', '.join(program.outputs)}"]
     lines += [f"  dim {binding}" for binding in program.dims]
     lines += [f"  constant {name}: {buffers[name].type}" for name, _ in program.constants]
+    if program.workspace:
+        lines.append(f"  workspace {human_bytes(program.workspace)}")
     for call, gone in zip(program.calls, releases(program), strict=True):
         lines.append(f"  {_call_text(call, gone, buffers)}")
         if isinstance(call.kernel, (BlockLoop, FusedProduct)):
@@ -275,14 +334,29 @@ def _call_text(call: KernelCall, gone: tuple[str, ...], buffers: Mapping[str, Bu
     words = f"{made} = {call.kernel.name} {call.kernel.text}".rstrip()
     total: Size = 0
     for name in call.outputs:
-        total = total + buffers[name].bytes
+        total = total + buffers[name].elements_bytes
     view = buffers[call.outputs[0]].base
     note = f"view of {view}" if view is not None else _bytes_text(total)
+    note += "".join(_place_text(buffers[name]) for name in call.outputs)
+    if call.scratch:
+        note += f", scratch {', '.join(name + _place_text(buffers[name]) for name in call.scratch)}"
+    elif call.scratch is not None:
+        note += ", step by step"
+    note += f", {human_bytes(call.extra)} beside" if call.extra else ""
     marks = {"prologue": call.prologue_of, "epilogue": call.epilogue_of}
     note += "".join(f", {word} of {name}" for word, name in marks.items() if name is not None)
     note += f", {call.choice}" if call.choice else ""
     freed = f", frees {', '.join(gone)}" if gone else ""
     return f"{words}   {', '.join(call.inputs)}   # {note}{freed}".replace("      #", "   #")
+
+
+def _place_text(buffer: Buffer) -> str:
+    place = buffer.place
+    if place is None:
+        return ""
+    if place.over is not None:
+        return f" in place of {place.over}"
+    return " in the result" if place.offset is None else f" at {place.offset}"
 
 
 def _bytes_text(size: Size) -> str:

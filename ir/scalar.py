@@ -284,6 +284,27 @@ def replace_parts(expression: Scalar, parts: Mapping[Scalar, Scalar]) -> Scalar:
     return replaced[expression]
 
 
+def sum_of_multiples(coefficients: Sequence[complex]) -> Scalar:
+    """The scalar expression of a linear combination.
+
+    >>> scalar_text(sum_of_multiples((1, -1, 2.0)))
+    '(a - b) + (2.0 * c)'
+    """
+    total: Scalar | None = None
+    for position, coefficient in enumerate(coefficients):
+        term: Scalar = argument(position)
+        if coefficient == -1 and total is not None:
+            total = call("sub", total, term)
+            continue
+        if coefficient == -1:
+            term = call("neg", term)
+        elif coefficient != 1:
+            term = call("mul", coefficient, term)
+        total = term if total is None else call("add", total, term)
+    assert total is not None
+    return total
+
+
 def used_arguments(expression: Scalar) -> list[int]:
     """The positions of the operands that ``expression`` reads, ascending."""
     return sorted(part.position for part in postorder(expression) if isinstance(part, Argument))

@@ -33,12 +33,12 @@ class Executable:
         """Compile a module's source; raises ``SyntaxError`` or ``ValueError`` where it is none."""
         return cls(source, function, compile(source, f"<otus {function} {next(_numbers)}>", "exec"))
 
-    def load(self) -> Callable[..., Any]:
+    def load(self, spare: list[Any] | None = None) -> Callable[..., Any]:
         """Execute the module in a namespace of its own and return its function.
 
-        The source is registered with ``linecache`` for as long as a function of it lives, so that
-        tracebacks and debuggers show its lines.  Raises ``UnsupportedError`` where the module has loops in C and
-        the compiler fails.
+        Modules that are loaded with one list ``spare`` share the memory that their calls leave there.  The source is
+        registered with ``linecache`` for as long as a function of it lives, so that tracebacks and debuggers show its
+        lines.  Raises ``UnsupportedError`` where the module has loops in C and the compiler fails.
         """
         namespace: dict[str, Any] = {"__name__": f"otus.generated.{self.function}"}
         filename = self.code.co_filename
@@ -53,6 +53,8 @@ class Executable:
             if isinstance(error, RuntimeError) and "\ndef _compiled(" in self.source:
                 raise UnsupportedError(f"backend 'c' cannot run: {error}; set CC, or use backend='numpy'") from error
             raise
+        if spare is not None and "_SPARE" in namespace:
+            namespace["_SPARE"] = spare
         function: Callable[..., Any] = namespace[self.function]
         weakref.finalize(function, _forget, filename)
         return function

@@ -132,8 +132,10 @@ class Explanation:
 
     @cached_property
     def planned_peak(self) -> int:
-        """The most bytes that the program has live at once, inputs and outputs included, at ``sizes``."""
-        return planned_peak(self.program, self.sizes)
+        """The most bytes that the program has live at once, inputs and outputs too, at ``sizes`` on these cores."""
+        from ..codegen.to_numpy.block_helpers import _cores
+
+        return planned_peak(self.program, self.sizes, _cores())
 
 
 def explain(

@@ -49,7 +49,7 @@ def plan_steps(program: Program) -> tuple[Step, ...]:
         for node in () if isinstance(call.kernel, Copy) else _own_work(call.node, called, charged):
             work = work + flops(node)
         for name in call.outputs:
-            size = size + buffers[name].bytes
+            size = size + (buffers[name].elements_bytes if buffers[name].base is None else 0)
         made = {name: buffers[name].type for name in call.outputs}
         steps.append(Step(made, _kernel_text(call), call.text, work, size, call.node))
     return tuple(steps)
@@ -91,4 +91,4 @@ def largest_intermediate(program: Program, sizes: Mapping[str, int]) -> str | No
     made = [buffer for buffer in program.buffers if buffer.role == "temporary" and buffer.base is None]
     if not made:
         return None
-    return max(made, key=lambda buffer: evaluate(buffer.bytes, sizes)).name
+    return max(made, key=lambda buffer: evaluate(buffer.elements_bytes, sizes)).name

@@ -13,11 +13,13 @@ from ..ir.specialise import UnfitSizeError, free_symbols
 from ..ir.traverse import input_label
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
+from ..passes.memory.peak import allocated
+from ..passes.memory.places import with_places
 from ..passes.products.fusing import ProductOptions, fuse_products
 from .binding import bind_sizes
 from .executable import Executable
 from .failures import unfit
-from .memory import keeping
+from .memory import keeping, parse_bytes
 from .settings import settings
 from .torch_functions import TorchFunction, measured_device, multiplies_in_tf32
 
@@ -39,6 +41,7 @@ class Request:
     puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
     the outputs do not read, but whose shapes may be needed.  ``declared`` orders those inputs that are
     read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter.
+    ``spare`` is the memory that calls leave for later ones, at whatever sizes.
     """
 
     graph: Graph
@@ -54,6 +57,7 @@ class Request:
     size_inputs: tuple[Node, ...] = ()
     declared: tuple[str, ...] = ()
     interpret: bool = False
+    spare: list[Any] = field(default_factory=list, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ class Planner:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         if self._request.backend == "triton":
             program = self._with_products(program, sizes)
+        else:
+            program = self._with_places(program, sizes)
         # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
         emitted = self._emit(program, sizes) if self._request.backend == "triton" else None
         key = program, emitted.source if emitted is not None else ""
@@ -160,6 +166,13 @@ class Planner:
         saving = self._request.memory_limit is not None
         return fuse_products(program, sizes, ProductOptions(saving, timer, multiplies_in_tf32()))
 
+    def _with_places(self, program: Program, sizes: Mapping[str, int]) -> Program:
+        """The program with places for large temporaries, unless a limit leaves no room for all of them at once."""
+        backend, limit = self._request.backend, self._request.memory_limit
+        placed = with_places(program, sizes, loops_in_c=backend == "c")
+        fits = limit is None or placed is program or allocated(placed, sizes) <= parse_bytes(limit)
+        return placed if fits else program
+
     def _emit(self, program: Program, sizes: Mapping[str, int]) -> Emitted:
         from ..codegen import emit_numpy, emit_triton
 
@@ -183,7 +196,7 @@ class Planner:
 
 def loaded(code: Executable, request: Request) -> Runner:
     """The function of an emitted module, over the arrays of the request's backend."""
-    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load()
+    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load(request.spare)
 
 
 def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:

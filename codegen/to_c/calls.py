@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.kernels import BlockLoop
+from ...ir.kernels import MOST_PARTS, BlockLoop
 from ...ir.program import KernelCall
 from ..names import Names
 from ..to_numpy.combinations import combined_parts
 from ..to_numpy.source import NumpySource, dtype_source
 from .library import c_module
 from .loops import CFunction, c_function
-
-_MOST_PARTS = 64  # of a result that is combined over blocks: each has as much memory as the result
 
 
 def library_lines(functions: Sequence[CFunction], names: Names) -> list[str]:
@@ -34,11 +32,11 @@ def call_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, inner: Nu
     function = c_function(loop, source.temporary("block_in_c"))
     source.functions.append(function)
     source.helpers |= {"_compiled", "_declared", "_in_order", "_cores"}
-    lines, arguments = _laid_out(loop, call, source, inner, function)
+    lines, arguments, done = _laid_out(loop, call, source, inner, function)
     size, block = source.size(loop.size), str(loop.block)
     if function.parts:
         block = source.temporary("block")
-        lines.append(f"{block} = max({loop.block}, -(-{size} // {_MOST_PARTS}))")
+        lines.append(f"{block} = max({loop.block}, -(-{size} // {MOST_PARTS}))")
     after = []
     results = dict(zip(loop.body.outputs, zip(call.outputs, loop.join, strict=True), strict=True))
     for name in function.parts:
@@ -48,20 +46,23 @@ def call_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, inner: Nu
         shape = source.shape((1, *type.shape))[1:].split(",", 1)[1]
         lines.append(f"{parts} = np.empty((-(-{size} // {block}),{shape}, {dtype_source(type.dtype)})")
         arguments.append(f"{parts}.ctypes.data")
+        done.append(parts)
         assert isinstance(join, str)
         after.append(f"{target} = {combined_parts(join, parts, type)}")
     given = ["_cores()", size, block, *(source.size(each) for each in function.sizes), *arguments]
+    # A name that stayed would keep an operand's memory, which may be freed after the loop.
+    after += [f"del {', '.join(done)}"] if done else []
     return [*lines, f"{function.name}({', '.join(given)})", *after]
 
 
 def _laid_out(
     loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource, function: CFunction
-) -> tuple[list[str], list[str]]:
-    """Operands without gaps, in the order of axes that is planned, and the addresses of all that is whole."""
+) -> tuple[list[str], list[str], list[str]]:
+    """Operands without gaps, in the order of axes that is planned, the addresses of all that is whole, their names."""
     outside = dict(zip(loop.body.inputs, call.inputs, strict=True))
     results = dict(zip(loop.body.outputs, call.outputs, strict=True))
     buffers = inner.program.buffer_map()
-    lines, addresses = [], []
+    lines, addresses, names = [], [], list[str]()
     for name in function.pointers:
         if name in results:
             addresses.append(f"{source.buffers[results[name]]}.ctypes.data")
@@ -71,4 +72,5 @@ def _laid_out(
         axes = "" if list(layout) == sorted(layout) else f", {', '.join(map(str, layout))}"
         lines.append(f"{whole} = _in_order({operand}{axes})")
         addresses.append(f"{whole}.ctypes.data")
-    return lines, addresses
+        names.append(whole)
+    return lines, addresses, names

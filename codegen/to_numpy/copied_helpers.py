@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..copied_functions import copied, functions_in
 
-_FILES = ("to_numpy/helpers.py", "to_numpy/block_helpers.py", "to_c/helpers.py")
+_FILES = ("to_numpy/helpers.py", "to_numpy/block_helpers.py", "to_numpy/workspace_helpers.py", "to_c/helpers.py")
 # What stands at the head of a module that uses a helper, all of the standard library.
 _IMPORTS = {
     "_in_blocks": (
@@ -26,8 +26,9 @@ _IMPORTS = {
         "import tempfile",
     ),
 }
-_VARIABLES = {"_in_blocks": "_THREADS = {}"}
-_IMPORTED = {line.split()[-1] for lines in _IMPORTS.values() for line in lines} | {"ThreadPoolExecutor", "_THREADS"}
+_VARIABLES = {"_in_blocks": "_THREADS = {}", "_workspace": "_SPARE = []"}
+_IMPORTED = {line.split()[-1] for lines in _IMPORTS.values() for line in lines}
+_IMPORTED |= {"ThreadPoolExecutor", *(text.split()[0] for text in _VARIABLES.values())}
 
 HELPER_NAMES = frozenset({*(name for file in _FILES for name in functions_in(file)), *_IMPORTED})
 

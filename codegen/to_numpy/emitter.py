@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ...ir import Node
+from ...ir.dims import dim
 from ...ir.operations import Constant
 from ...ir.program import KernelCall, Program
 from ..emitted import Emitted
 from ..module_emitter import INDENT, ModuleEmitter
-from ..names import Names
+from ..names import Names, docstring_text
 from ..source import LISTED_ELEMENTS, hex_rows
 from ..to_c.calls import library_lines
 from ..to_c.loops import CFunction
 from .copied_helpers import HELPER_NAMES, helper_imports, helper_sources
 from .kernels import kernel_lines
+from .places import leaving_lines, workspace_lines
 from .source import NumpySource, dtype_source, number_source
 
 
@@ -48,6 +50,7 @@ class _Emitter(ModuleEmitter):
     ) -> None:
         self._functions: list[CFunction] | None = [] if loops_in_c else None
         super().__init__(program, name, description, formulas)
+        self._workspace = workspace_lines(self.source)
 
     def make_source(self, names: Names, buffers: dict[str, str], dims: dict[str, str]) -> NumpySource:
         """With functions in C, where it is to have any."""
@@ -64,6 +67,26 @@ class _Emitter(ModuleEmitter):
         if self.source.functions:
             lines += ["", *library_lines(self.source.functions, self.source.names), ""]
         return lines
+
+    def lines_after_sizes(self) -> list[str]:
+        """The workspace, after a check of the sizes that it is planned for."""
+        return [INDENT + text for text in (*self._checked_sizes(), *self._workspace)]
+
+    def _checked_sizes(self) -> list[str]:
+        planned = dict(self.program.planned_for)
+        if not planned:
+            return []
+        given = self.source.shape(dim(symbol) for symbol in planned)
+        wanted = self.source.shape(planned.values())
+        about = ", ".join(f"{symbol} = {size}" for symbol, size in planned.items())
+        return [
+            f"if {given} != {wanted}:",
+            f'{INDENT}raise ValueError("the memory of this kernel is planned for {docstring_text(about)}")',
+        ]
+
+    def last_lines(self) -> list[str]:
+        """The workspace is left to the next call."""
+        return [INDENT + text for text in leaving_lines(self.source)]
 
     def kernel_lines(self, call: KernelCall) -> list[str]:
         """By the rule of its kind."""

@@ -24,15 +24,17 @@ from ..source import aligned, new_axes, permuted, size_of
 from .linear_algebra import factorisation_lines
 from .loops import loop_lines
 from .operations import OPERATION_RULES
+from .places import place_lines
 from .source import NumpySource, dtype_source, number_source
+from .steps import step_lines
 
 Labels = tuple[int, ...]
 
 
 def kernel_lines(call: KernelCall, source: NumpySource) -> list[str]:
-    """The statements of one kernel call."""
+    """The statements of one kernel call, after those of the memory that is planned for it."""
     rule = KERNEL_RULES[type(call.kernel)]
-    return rule(call.kernel, call, source)
+    return [*place_lines(call, source), *rule(call.kernel, call, source)]
 
 
 def _assigned(call: KernelCall, source: NumpySource, expression: str) -> list[str]:
@@ -40,6 +42,8 @@ def _assigned(call: KernelCall, source: NumpySource, expression: str) -> list[st
 
 
 def _direct(kernel: Direct, call: KernelCall, source: NumpySource) -> list[str]:
+    if call.scratch is not None:
+        return step_lines(call, source)
     result = OPERATION_RULES[type(kernel.operation)](kernel.operation, call, source)
     return _assigned(call, source, result) if isinstance(result, str) else result
 
@@ -66,9 +70,13 @@ def _rearrange(kernel: Rearrangement, call: KernelCall, source: NumpySource) -> 
     if distinct != labels:
         name = f"np.einsum({subscripts([labels], distinct)}, {name})"
     summed = [axis for axis, label in enumerate(distinct) if label not in kernel.output]
-    if summed:
-        name = f"{name}.sum({sum_arguments(summed, len(distinct), source.types(call)[0].dtype)})"
     kept = [label for label in distinct if label in kernel.output]
+    arguments = sum_arguments(summed, len(distinct), source.types(call)[0].dtype)
+    if source.has_place(call.outputs[0]):
+        target = permuted(source.target(call), [kernel.output.index(label) for label in kept])
+        return [f"{name}.sum({arguments}{', ' if arguments else ''}out={target})"]
+    if summed:
+        name = f"{name}.sum({arguments})"
     return _assigned(call, source, permuted(name, [kept.index(label) for label in kernel.output]))
 
 
@@ -99,8 +107,9 @@ def _embed(kernel: DiagonalEmbedding, call: KernelCall, source: NumpySource) -> 
     target, result = source.target(call), source.target_type(call)
     distinct = tuple(dict.fromkeys(kernel.output))
     value = aligned(source.operands(call)[0], kernel.labels, distinct) if call.inputs else "1"
+    zeros = f"{target} = np.zeros({source.shape(result.shape)}, {dtype_source(result.dtype)})"
     return [
-        f"{target} = np.zeros({source.shape(result.shape)}, {dtype_source(result.dtype)})",
+        f"{target}[...] = 0" if source.has_place(call.outputs[0]) else zeros,
         f"np.einsum({subscripts([kernel.output], distinct)}, {target})[...] = {value}",
     ]
 
@@ -126,13 +135,22 @@ def _add_diagonal(kernel: DiagonalUpdate, call: KernelCall, source: NumpySource)
 
 def _contract(kernel: Contraction, call: KernelCall, source: NumpySource) -> list[str]:
     left, right = source.operands(call)
+    placed = source.has_place(call.outputs[0])
     if kernel.method == "product":
+        if call.scratch is not None:
+            return step_lines(call, source)
         axes = kernel.output
-        product = f"{aligned(left, kernel.left, axes)} * {aligned(right, kernel.right, axes)}"
-        return _assigned(call, source, product)
+        left, right = aligned(left, kernel.left, axes), aligned(right, kernel.right, axes)
+        if placed:
+            return [f"np.multiply({left}, {right}, out={source.target(call)})"]
+        return _assigned(call, source, f"{left} * {right}")
     if kernel.method == "sum":
         spec = subscripts([kernel.left, kernel.right], kernel.output)
+        if placed:
+            return [f"np.einsum({spec}, {left}, {right}, out={source.target(call)})"]
         return _assigned(call, source, f"np.einsum({spec}, {left}, {right})")
+    if call.scratch is not None or placed:
+        return _MatrixProduct(kernel, call, source).lines()
     return _assigned(call, source, _MatrixProduct(kernel, call, source).expression())
 
 
@@ -140,22 +158,41 @@ class _MatrixProduct:
     """``matmul`` of two operands, each with batch axes first and one axis for each merged group."""
 
     def __init__(self, kernel: Contraction, call: KernelCall, source: NumpySource) -> None:
-        self.kernel, self.source = kernel, source
+        self.kernel, self.source, self.call = kernel, source, call
+        self.copies: list[str] = []
         self.names = source.operands(call)
         self.sizes: dict[int, Size] = {}
         for type, labels in zip(source.types(call), (kernel.left, kernel.right), strict=True):
             self.sizes |= size_of(type, labels)
         self.dtype = source.target_type(call).dtype
-        self.leading = kernel.batch + kernel.split + kernel.looped
-        self.inner = tuple(x for x in kernel.inner if x not in kernel.split)
-        self.rows = tuple(x for x in kernel.rows if x not in kernel.looped)
-        self.columns = tuple(x for x in kernel.columns if x not in kernel.looped)
+        self.leading, self.inner = kernel.leading, kernel.inner_merged
+        self.rows, self.columns = kernel.rows_merged, kernel.columns_merged
+
+    def _groups(self) -> tuple[list[Labels], list[Labels]]:
+        """The groups of axes that each operand has as one axis, after the leading ones."""
+        inner = self.inner
+        left = [self.rows, inner] if self.rows or self._leads(self.kernel.left) else [inner]
+        right = [inner, self.columns] if self.columns or self._leads(self.kernel.right) else [inner]
+        return left, right
+
+    def lines(self) -> list[str]:
+        """The product where its result has a place, or its operands' copies have."""
+        target = self.source.target(self.call)
+        if not self.source.has_place(self.call.outputs[0]):
+            expression = self.expression()
+            return [*self.copies, f"{target} = {expression}"]
+        left_groups, right_groups = self._groups()
+        left = self._operand(0, self.kernel.left, left_groups)
+        right = self._operand(1, self.kernel.right, right_groups)
+        groups = [*((label,) for label in self.leading), *left_groups[:-1], *right_groups[1:]]
+        order = [label for group in groups for label in group]
+        target = permuted(target, [self.kernel.output.index(label) for label in order])
+        target = self.source.grouped(target, [[self.sizes[x] for x in group] for group in groups])
+        return [*self.copies, f"np.matmul({left}, {right}, out={target})"]
 
     def expression(self) -> str:
         """The product, with its axes in the order of the result."""
-        inner = self.inner
-        left_groups = [self.rows, inner] if self.rows or self._leads(self.kernel.left) else [inner]
-        right_groups = [inner, self.columns] if self.columns or self._leads(self.kernel.right) else [inner]
+        left_groups, right_groups = self._groups()
         left = self._operand(0, self.kernel.left, left_groups)
         right = self._operand(1, self.kernel.right, right_groups)
         if len(left_groups) == len(right_groups) == 1:
@@ -188,15 +225,16 @@ class _MatrixProduct:
         wanted: list[Labels] = [*((label,) for label in present), *groups]
         if position in self.kernel.turned:
             wanted[-2:] = wanted[:-3:-1]
-        name = self._merged(self.names[position], labels, wanted, position in self.kernel.packed)
+        name = self._merged(position, labels, wanted)
         if position in self.kernel.turned:
             name = permuted(name, [*range(len(present)), len(present) + 1, len(present)])
         if not present:
             return name
         return name + new_axes([*(label in labels for label in self.leading), *(True for _ in groups)])
 
-    def _merged(self, name: str, labels: Labels, groups: Sequence[Labels], packed: bool) -> str:
-        """``name`` with one axis for each group: merged first where the groups are neighbours as they stand."""
+    def _merged(self, position: int, labels: Labels, groups: Sequence[Labels]) -> str:
+        """The operand with one axis for each group: merged first where the groups are neighbours as they stand."""
+        name, packed = self.names[position], position in self.kernel.packed
         natural = sorted(groups, key=lambda group: labels.index(group[0]) if group else -1)
         if [group for group in natural if group] == [group for group in groups if group]:
             natural = list(groups)  # an axis of size one stands wherever it is wanted
@@ -204,7 +242,11 @@ class _MatrixProduct:
             name = self.source.grouped(name, [[self.sizes[x] for x in group] for group in natural])
             return permuted(name, [natural.index(group) for group in groups])
         name = permuted(name, [labels.index(x) for group in groups for x in group])
-        if packed:
+        if packed and self.call.scratch is not None:
+            copy = self.source.buffers[self.call.scratch[self.kernel.packed.index(position)]]
+            self.copies.append(f"np.copyto({copy}, {name})")
+            name = copy
+        elif packed:
             name = f"np.ascontiguousarray({name})"
         return self.source.grouped(name, [[self.sizes[x] for x in group] for group in groups])
 

@@ -12,6 +12,7 @@ from ..names import comment
 from ..source import block_index, body_lines, permuted
 from ..to_c.calls import call_lines
 from .combinations import combined, neutral
+from .places import leaving_lines, workspace_lines
 from .source import NumpySource, dtype_source
 
 _INDENT = "    "
@@ -25,7 +26,11 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, print_cal
     inner, views = _inside(loop, call, source, block)
     length, size = inner.dims[loop.symbol], source.size(loop.size)
     parts = _Parts(loop, call, source, inner)
-    joined = list(zip(call.outputs, inner.program.outputs, loop.join, strict=True))
+    joined = [
+        (name, value, join)
+        for name, value, join in zip(call.outputs, inner.program.outputs, loop.join, strict=True)
+        if not source.has_place(name)
+    ]
     made = [f"{source.buffers[name]} = {_initial(join, source, inner, value, loop)}" for name, value, join in joined]
     if loop.concurrent and source.functions is not None:
         try:
@@ -33,17 +38,20 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, print_cal
             return [*whole, *call_lines(loop, call, source, inner)]
         except NoForm as reason:
             made.insert(0, comment(f"in NumPy, since there is no form in C here for {reason}"))
-    body = [*views, *body_lines(inner, print_call)]
+    memory, left = workspace_lines(inner), leaving_lines(inner)
+    body = [*views, *parts.given_blocks(block), *body_lines(inner, print_call)]
     if loop.symbol in source.used_dims:
         body.insert(0, f"{length} = {stop} - {start}")
     if loop.concurrent:
-        return [*made, *_function(parts, [*body, *parts.written(block)], source, (start, stop, size))]
+        body = [*memory, *body, *parts.written(block), *left]
+        return [*made, *_function(parts, body, source, (start, stop, size))]
     # A view that stays would keep the operand's memory, which may be freed after the loop.
     read = [inner.buffers[name] for name, axis in zip(loop.body.inputs, loop.cut, strict=True) if axis is not None]
     done = [*(inner.buffers[value] for value in inner.program.outputs), *read]
     lines = [f"{stop} = min({start} + {loop.block}, {size})", *body, *parts.written(block), *parts.combined()]
     lines.append(f"del {', '.join(done)}")
-    return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
+    head = f"for {start} in range(0, {size}, {loop.block}):"
+    return [*made, *memory, head, *(_INDENT + text for text in lines), *left]
 
 
 def _function(parts: _Parts, body: Sequence[str], source: NumpySource, span: tuple[str, str, str]) -> list[str]:
@@ -67,20 +75,29 @@ class _Parts:
 
     def __init__(self, loop: BlockLoop, call: KernelCall, source: NumpySource, inner: NumpySource) -> None:
         self.loop = loop
-        named = zip(call.outputs, inner.program.outputs, loop.join, strict=True)
+        named = list(zip(call.outputs, inner.program.outputs, loop.join, strict=True))
         self._parts = [(source.buffers[name], inner.buffers[value], join) for name, value, join in named]
+        self._placed = {inner.buffers[value] for _, value, _ in named if inner.has_place(value)}
 
     @property
     def given(self) -> list[str]:
         """The names of the parts that are combined."""
         return [part for _, part, join in self._parts if isinstance(join, str)]
 
+    def given_blocks(self, block: str) -> list[str]:
+        """The blocks of the results that the body writes itself."""
+        return [
+            f"{part} = {target}{block_index(join, block)}"
+            for target, part, join in self._parts
+            if isinstance(join, int) and part in self._placed
+        ]
+
     def written(self, block: str) -> list[str]:
-        """The statements that write a block of the results."""
+        """The statements that write a block of the other results."""
         return [
             f"{target}{block_index(join, block)} = {part}"
             for target, part, join in self._parts
-            if isinstance(join, int)
+            if isinstance(join, int) and part not in self._placed
         ]
 
     def combined(self) -> list[str]:

@@ -65,16 +65,18 @@ def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Num
     return text
 
 
-def _cast(op: ops.Cast, call: KernelCall, source: NumpySource) -> str:
+def _cast(op: ops.Cast, call: KernelCall, source: NumpySource) -> str | list[str]:
     (name,), (type,) = source.operands(call), source.types(call)
     part = ".real" if type.dtype.kind == "complex" and op.dtype.kind != "complex" else ""
+    if source.has_place(call.outputs[0]):
+        return [f'np.copyto({source.target(call)}, {name}{part}, casting="unsafe")']
     return f"{name}{part}.astype({dtype_source(op.dtype)})"
 
 
 # --- reductions --------------------------------------------------------------------------------
 
 
-def _reduce(op: ops.Reduce, call: KernelCall, source: NumpySource) -> str:
+def _reduce(op: ops.Reduce, call: KernelCall, source: NumpySource) -> str | list[str]:
     (name,), (type,) = source.operands(call), source.types(call)
     axis = f"axis={op.axes[0] if len(op.axes) == 1 else op.axes}"
     if op.kind in ("logsumexp", "shift"):
@@ -83,6 +85,8 @@ def _reduce(op: ops.Reduce, call: KernelCall, source: NumpySource) -> str:
     arguments = [name] if len(op.axes) == type.ndim else [name, axis]
     if op.kind == "prod":
         arguments.append(f"dtype={dtype_source(type.dtype)}")
+    if source.has_place(call.outputs[0]):
+        return [f"np.{op.kind}({', '.join(arguments)}, out={source.target(call)})"]
     return f"np.{op.kind}({', '.join(arguments)})"
 
 
@@ -137,8 +141,9 @@ def _pad(op: ops.Pad, call: KernelCall, source: NumpySource) -> list[str]:
     target, (type,) = source.target(call), source.types(call)
     index = _ranges(op.starts, type.shape, op.steps, op.shape, source)
     place = index if index.count("[") == 1 else f"{index}[...]"
+    zeros = f"{target} = np.zeros({source.shape(op.shape)}, {dtype_source(type.dtype)})"
     return [
-        f"{target} = np.zeros({source.shape(op.shape)}, {dtype_source(type.dtype)})",
+        f"{target}[...] = 0" if source.has_place(call.outputs[0]) else zeros,
         f"{target}{place} = {source.operands(call)[0]}",
     ]
 

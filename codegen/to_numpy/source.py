@@ -12,9 +12,18 @@ from ..to_c.loops import CFunction
 
 @dataclass
 class NumpySource(Source):
-    """The names of one module, and its functions in C so far, None where it is to have none."""
+    """The names of one module, its functions in C so far (None where it is to have none), and its workspace's name."""
 
     functions: list[CFunction] | None = None
+    workspace: str = ""
+
+    def has_place(self, name: str) -> bool:
+        """Whether there is memory already for what is written into a buffer."""
+        return self._places[name]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._places = {buffer.name: buffer.place is not None for buffer in self.program.buffers}
 
 
 def number_source(value: Number) -> str:

@@ -120,7 +120,7 @@ def record(module: Module, found: Explanation, html: Path | None) -> dict[str, A
 def _largest_record(found: Explanation) -> dict[str, Any] | None:
     if found.largest is None:
         return None
-    size = _size_record(found, found.largest.bytes)
+    size = _size_record(found, found.largest.elements_bytes)
     return {"name": found.largest.name, "type": str(found.largest.type), "bytes": size}
 
 

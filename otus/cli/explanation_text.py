@@ -236,7 +236,7 @@ def closing_lines(found: Explanation) -> list[str]:
     if found.largest is None:
         lines = [f"No intermediates; {peak} live at the peak, inputs and outputs included"]
     else:
-        size = human_bytes(found.count(found.largest.bytes))
+        size = human_bytes(found.count(found.largest.elements_bytes))
         lines = [
             f"Largest intermediate: {found.largest.name}: {found.largest.type}, {size}; "
             f"{peak} live at the peak, inputs and outputs included"

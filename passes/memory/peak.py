@@ -47,6 +47,11 @@ def moments(graph: Graph, sizes: Mapping[str, int]) -> list[Moment]:
     return _moments(lower_unbound(graph, sizes), sizes, set())
 
 
+def allocated(program: Program, sizes: Mapping[str, int]) -> int:
+    """The most bytes that a call of the program has allocated at once, its workspace included."""
+    return max((each.bytes for each in _moments(program, sizes, set())), default=0)
+
+
 def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> list[Moment]:
     buffers = program.buffer_map()
     strided = set(strided)
@@ -58,7 +63,8 @@ def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> l
             size = _allocated(name, call, buffers, strided, sizes) + OBJECT_BYTES
             held[name] = Held(buffers[name], call.node, size)
         extra = workspace(call, buffers, strided, sizes)
-        here = Moment(sum(each.bytes for each in held.values()) + extra, call.node, tuple(held.values()))
+        bytes = program.workspace + sum(each.bytes for each in held.values()) + extra
+        here = Moment(bytes, call.node, tuple(held.values()))
         if isinstance(call.kernel, BlockLoop):
             found += _inside(call.kernel, call, here, strided, sizes)
         else:
@@ -90,7 +96,7 @@ def _allocated(
 ) -> int:
     """The bytes of a new buffer: none for a view, unless it is a reshape that has to copy."""
     buffer = buffers[name]
-    size = tensor_bytes(buffer.type, sizes)
+    size = tensor_bytes(buffer.type, sizes) if buffer.place is None else 0
     if buffer.base is None:
         return size
     return size if _copies(call, buffers, strided) else 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ...ir import operations as ops
 from ...ir.dims import evaluate
+from ...ir.evaluation import elementwise_form, evaluation
 from ...ir.kernels import Contraction, DiagonalUpdate, Direct, Factorisation, Rearrangement
 from ...ir.program import Buffer, KernelCall
 from ...ir.scalar import Argument, Call, Scalar, postorder
@@ -52,7 +53,8 @@ def _own(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], siz
     nbytes = [tensor_bytes(operand.type, sizes) for operand in operands]
     match call.kernel:
         case Contraction() as kernel:
-            copied = {*kernel.packed, *_unmerged(kernel, call, strided)}
+            packed = kernel.packed if call.scratch is None else ()
+            copied = {*packed, *_unmerged(kernel, call, strided)}
             parts = tensor_bytes(buffers[call.outputs[0]].type, sizes) * _points(kernel.split, kernel, operands, sizes)
             copies = sum(nbytes[k] for k in copied) + _buffering(kernel, operands, sizes)
             return copies + (parts if kernel.split else 0)
@@ -61,9 +63,19 @@ def _own(call: KernelCall, buffers: Mapping[str, Buffer], strided: set[str], siz
         case DiagonalUpdate(terms=terms):
             result = buffers[call.outputs[0]].type
             return max(2 * _diagonal_bytes(term.output, result, sizes) for term in terms)
+        case Direct() if call.scratch is not None:
+            return _conditions(call, operands, buffers[call.outputs[0]].type, sizes)
         case Direct(operation=operation):
             return _direct(operation, nbytes, tensor_bytes(buffers[call.outputs[0]].type, sizes), operands, sizes)
     return 0
+
+
+def _conditions(call: KernelCall, operands: Sequence[Buffer], result: TensorType, sizes: Mapping[str, int]) -> int:
+    """The arrays of booleans of a kernel that is carried out function by function."""
+    form = elementwise_form(call.kernel)
+    assert form is not None
+    found = evaluation(form, [operand.type.dtype for operand in operands], result.dtype)
+    return 0 if found is None else found.conditions * _count([evaluate(size, sizes) for size in result.shape])
 
 
 def _diagonal_bytes(output: Sequence[int], type: TensorType, sizes: Mapping[str, int]) -> int:

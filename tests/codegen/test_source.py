@@ -50,7 +50,16 @@ def hostile_names() -> str:
     ).source
 
 
-CASES = {f.__name__: f for f in (cpd_gradient, newton_step, helpers_and_constants, hostile_names)}
+def planned_memory() -> str:
+    """Temporaries in one workspace, and elementwise work over large arrays function by function."""
+    Q, K, V = (otus.tensor(name, (4, 200, 32)) for name in "QKV")
+    heads = otus.einsum("hij,hjk->hik", otus.softmax(otus.einsum("hik,hjk->hij", Q, K), axis=-1), V)
+    x, y = otus.tensor("x", (300000,)), otus.tensor("y", (300000,))
+    outputs = {"dQ": otus.grad((heads**2).sum(), Q), "chain": otus.exp(-0.5 * x * x) * y + otus.where(x > y, x, 0.0)}
+    return otus.compile(outputs, name="planned").source
+
+
+CASES = {f.__name__: f for f in (cpd_gradient, newton_step, helpers_and_constants, hostile_names, planned_memory)}
 
 
 @pytest.mark.parametrize("name", CASES)

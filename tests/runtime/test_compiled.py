@@ -227,7 +227,7 @@ def test_what_can_be_looked_at() -> None:
     assert f.cost(i=10, j=20).flops == 400
     assert [call.kernel.name for call in f.program.calls] == ["contract"]
     (where,) = f.provenance
-    assert f.source.splitlines()[where.first - 1].strip() == where.statement == "y = A @ x"
+    assert f.source.splitlines()[where.first - 1].strip() == where.statement == "y = A.dot(x)"
     assert where.ir == '%0: f64[i] = einsum "ij,j->i" %A, %x'
     assert repr(f) == "<otus function (A: f64[i,j], x: f64[j]) -> y>"
 
