@@ -34,7 +34,7 @@ class Block(Pass):
     Intermediates are then as long as a block, and never go through memory; blocks are independent, so that
     emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
     and where no tensor has as many as ``large`` elements, nothing changes.  The largest tensor of a block has
-    about ``elements`` of them. ::
+    about ``elements`` of them; the index to cut is one with at most ``row`` for each position, where there is one. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
         %1: f64[9000] = einsum "ab->a" %0
@@ -54,6 +54,7 @@ class Block(Pass):
     name: ClassVar[str] = "block"
     large: int = 1048576
     elements: int = 32768
+    row: int = 65536
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -114,7 +115,7 @@ class _Blocking:
         def rank(members: Members) -> tuple[bool, int, int]:
             combined = sum(isinstance(index.result, str) for index in members.values())
             across = sum(index.result != self.outermost.get(node, 0) for node, index in members.items())
-            return self._row(members) > 2 * self.options.elements, combined, across
+            return self._row(members) > self.options.row, combined, across
 
         return min(stream.choices, key=rank)
 

@@ -67,11 +67,12 @@ class _Writer:
             c_type(buffer.type.dtype)
 
     def _has_rows(self) -> bool:
-        """Whether blocks are rows: the index is the outermost in memory, and there are others."""
+        """Whether blocks are rows: the largest tensors have the index, and others within it in memory."""
         cut = [self.buffers[each] for each, axis in self.cut.items() if axis is not None]
         cut += [self.buffers[each] for each, join in self.join.items() if isinstance(join, int)]
-        outermost = all(each.type.shape[each.layout[0]] == self.block for each in cut)
-        return outermost and any(len(each.layout) > 1 for each in self.buffers.values())
+        most = max((len(each.layout) for each in cut), default=0)
+        innermost = any(each.type.shape[each.layout[-1]] == self.block for each in cut if len(each.layout) == most)
+        return any(len(each.layout) > 1 for each in self.buffers.values()) and not (innermost and most > 1)
 
     def _stored(self) -> set[str]:
         """The values that another loop nest reads."""
