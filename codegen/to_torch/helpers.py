@@ -14,6 +14,12 @@ def _shift(x, dims):
     return torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
 
 
+def _precedes(x, y, or_equal=False):
+    """Whether the complex number x comes before y: by the real parts, and where these are equal by the imaginary."""
+    later = x.imag <= y.imag if or_equal else x.imag < y.imag
+    return (x.real < y.real) | ((x.real == y.real) & later)
+
+
 _CONSTANTS: dict[str, torch.Tensor] = {}  # written out by the emitter
 
 

@@ -52,7 +52,8 @@ class TritonKernel:
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
         self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
         self.place = {index: k for k, each in enumerate(self.tile.dimensions) for index in each.indices}
-        self.names = Names(["tl", "triton", "program", "p_program", "c_program", "iteration"])
+        # What positions are called comes first: a dim may have any name, p and c among them.
+        self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *_names_of(self.tile)])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -60,8 +61,6 @@ class TritonKernel:
             buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_ptr")
             for buffer in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
         }
-        for each in self.tile.dimensions:
-            self.names.identifier(each.name)
         self.hints = {buffer: operands.get(buffer, buffer) for buffer in loop.body.outputs}
         self.is_wide = self._needs_wide()
         self.lines: list[str] = []
@@ -430,6 +429,12 @@ class TritonKernel:
         self.values, self.loaded, self.results = outside, loaded, results
         for placed in ended:
             self._finish(placed)
+
+
+def _names_of(tile: Tile) -> list[str]:
+    """The names that a kernel has for the dimensions of its tile."""
+    derived = [f"{x.name}{end}" for x in tile.dimensions for end in ("", "_mask", "_count", "_program")]
+    return derived + [x.constant for x in tile.dimensions]
 
 
 def _stages(steps: Sequence[PlacedStep], index: Index) -> dict[str, int]:
