@@ -14,6 +14,7 @@ from ..ir.traverse import input_label
 from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
 from .binding import bind_sizes
+from .cuda_graphs import is_worthwhile
 from .executable import Executable
 from .failures import unfit
 from .memory import keeping
@@ -36,7 +37,8 @@ class Request:
     stand in the user's text, ``check`` compares values before and after each pass, and ``unflatten``
     puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
     the outputs do not read, but whose shapes may be needed.  ``declared`` orders those inputs that are
-    read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter.
+    read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter; ``device`` is the GPU
+    for inputs on the host, and ``graphs`` allows CUDA graphs.
     """
 
     graph: Graph
@@ -52,6 +54,8 @@ class Request:
     size_inputs: tuple[Node, ...] = ()
     declared: tuple[str, ...] = ()
     interpret: bool = False
+    device: str | None = None
+    graphs: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Plan:
     """One order of contractions, the program for it, and the code.
 
     ``reads`` are the names of the inputs in the order that ``run`` takes them; ``run`` returns the
-    output, or a sequence of them where there are several.
+    output, or a sequence of them where there are several.  ``replayed`` says that, on a GPU, calls with small tensors
+    are replayed as CUDA graphs.
     """
 
     graph: Graph
@@ -69,6 +74,7 @@ class Plan:
     reads: tuple[str, ...]
     run: Runner
     executable: Executable | None = None
+    replayed: bool = False
 
     @property
     def source(self) -> str:
@@ -140,8 +146,9 @@ class Planner:
             return known
         emitted = emitted or self._emit(program, sizes)
         code = Executable.of(emitted.source, emitted.function)
-        run = loaded(code, self._request)
-        plan = Plan(graph, report, program, emitted, program.inputs, run, code)
+        replayed = self._request.backend == "triton" and is_worthwhile(program)
+        run = loaded(code, self._request, replayed)
+        plan = Plan(graph, report, program, emitted, program.inputs, run, code, replayed)
         self._by_program[key] = plan
         return plan
 
@@ -166,9 +173,11 @@ class Planner:
         return Plan(graph, report, None, None, names, run)
 
 
-def loaded(code: Executable, request: Request) -> Runner:
+def loaded(code: Executable, request: Request, replayed: bool = False) -> Runner:
     """The function of an emitted module, over the arrays of the request's backend."""
-    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load()
+    if request.backend != "triton":
+        return code.load()
+    return TorchFunction(code, request.interpret, request.device, replayed and request.graphs)
 
 
 def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:

@@ -159,8 +159,8 @@ class TritonKernel:
         return f"{code}.to(tl.int64)" if self.is_wide else code
 
     def _is_partial(self, each: Dimension) -> bool:
-        """Whether the last tile may overhang."""
-        if not isinstance(each.count, int) or each.count % each.planned:
+        """Whether the last tile may overhang; of no positions every tile does."""
+        if not isinstance(each.count, int) or each.count == 0 or each.count % each.planned:
             return True
         return each.part == "combined" and each.count % (each.planned * self.tile.iterations) != 0
 
