@@ -89,6 +89,12 @@ def tucker(order: int, size: int, rank: int) -> Case:
 
 
 def _tucker_sweep(order: int, size: int, rank: int) -> Any:
+    import otus
+
+    return otus.compile(tucker_updates(order, size, rank))
+
+
+def tucker_updates(order: int, size: int, rank: int) -> list[Any]:
     """Each factor spans the leading eigenvectors of the Gram matrix of its projected unfolding; last the core."""
     import otus
 
@@ -104,7 +110,7 @@ def _tucker_sweep(order: int, size: int, rank: int) -> Any:
         _, vectors = otus.eigh(otus.einsum(f"{output},{other}->{modes[mode]}z", product, product))
         factors[mode] = vectors[:, size - rank :]
     terms = ",".join(x + y for x, y in zip(modes, ranks, strict=True))
-    return otus.compile([*factors, otus.einsum(f"{modes},{terms}->{ranks}", tensor, *factors)])
+    return [*factors, otus.einsum(f"{modes},{terms}->{ranks}", tensor, *factors)]
 
 
 def _spans(answer: Sequence[Array]) -> list[Array]:
