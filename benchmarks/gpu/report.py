@@ -37,7 +37,7 @@ def measure(arguments: argparse.Namespace) -> int:
         if "Otus" in found.outcome.reasons and "Otus" not in found.outcome.wrong:
             wrong.append(f"{row.name}: Otus: {found.outcome.reasons['Otus']}")
         records.append(record(found, limits))
-        print(line(found, limits), flush=True)
+        print(line(found, limits, judged=not device.interpret), flush=True)
         device.forget()
         if arguments.json is not None:  # after every row, so that a run that is cut short leaves its figures
             report = {"machine": machine, "limits": {"copy": limits.copy, "products": limits.products}}
@@ -67,14 +67,17 @@ def head(machine: dict[str, Any], limits: Limits) -> str:
     return f"{first}{', ' + rates if rates else ''}\n\n| {' | '.join(_HEADINGS)} |\n|{'---|' * len(_HEADINGS)}"
 
 
-def line(found: Measured, limits: Limits) -> str:
-    """One row of the table: medians, the bytes that must move, and the share of the least time for these."""
+def line(found: Measured, limits: Limits, judged: bool = True) -> str:
+    """One row of the table: medians, the bytes that must move, and the share of the least time for these.
+
+    Goals are not ``judged`` where times mean nothing.
+    """
     outcome = found.outcome
     peers = [f"{name} {_time(timing)}" for name, timing in sorted_timings(outcome) if name != "Otus"]
     peers += [f"{name}: {reason}" for name, reason in outcome.reasons.items() if name != "Otus"]
-    ours = outcome.timings.get("Otus")
-    share, goals = found.share(limits), outcome.row.goals
-    ratios = [outcome.ratio(goal) for goal in goals]
+    ours, goals = outcome.timings.get("Otus"), outcome.row.goals
+    share = found.share(limits) if judged else None
+    ratios = [outcome.ratio(goal) if judged else None for goal in goals]
     cells = (
         outcome.row.name,
         outcome.reasons.get("Otus", "–") if ours is None else _time(ours),
@@ -84,7 +87,7 @@ def line(found: Measured, limits: Limits) -> str:
         f"{found.errors['Otus']:.0e}" if "Otus" in found.errors else "–",
         "; ".join("–" if ratio is None else f"{ratio:.3g}" for ratio in ratios),
         "; ".join(goal.text() for goal in goals),
-        "; ".join(_MET[outcome.met(goal)] for goal in goals),
+        "; ".join(_MET[outcome.met(goal) if judged else None] for goal in goals),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -142,7 +142,7 @@ def tucker(size: int, rank: int) -> Problem:
     """One sweep of higher-order orthogonal iteration; of the factors, their spans are compared."""
 
     def outputs() -> Any:
-        from ..decompositions import tucker_updates
+        from ..programs import tucker_updates
 
         return tucker_updates(3, size, rank)
 

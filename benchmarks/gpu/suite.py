@@ -66,16 +66,18 @@ def _compared(
     errors: dict[str, float] = {}
     reasons: dict[str, str] = {}
     moved = 0.0
-    expected = _expected(problem, tensors)
+    try:
+        expected = _expected(problem, tensors)
+    except Exception as error:  # noqa: BLE001  such as too little memory: the row says so, and the others follow
+        device.forget()
+        return calls, errors, {"Otus": f"not compared, since there is no answer in float64: {_reason(error)}"}, moved
     for name, build in problem.contenders(device.interpret).items():
         try:
             call = build()
             found = list(listed(call(tensors)))
             errors[name] = error_of(problem.answer(_sliced(found, problem.slices)), expected)
         except Exception as error:  # noqa: BLE001  a contender may fail in any way; the table says how
-            text = str(error).strip() or type(error).__name__
-            lead = "" if isinstance(error, UnavailableError) else f"{type(error).__name__}: "
-            reasons[name] = lead + text.splitlines()[0][:200]
+            reasons[name] = _reason(error)
         else:
             calls[name] = call
             if name == "Otus":
@@ -83,6 +85,12 @@ def _compared(
             del found
         device.forget()
     return calls, errors, reasons, moved
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    lead = "" if isinstance(error, UnavailableError) else f"{type(error).__name__}: "
+    return lead + text.splitlines()[0][:200]
 
 
 def _expected(problem: Problem, tensors: Mapping[str, Any]) -> Sequence[Any]:
