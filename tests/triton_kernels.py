@@ -89,11 +89,17 @@ class Launch:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler made of a kernel: bytes of shared memory and of spilled registers, and its PTX."""
+    """What the compiler made of a kernel: bytes of shared memory and of spilled registers, its PTX and machine code.
+
+    ``registers`` are those of one thread, ``threads`` how many a program has.
+    """
 
     shared: int
     spilled: int
     ptx: str
+    registers: int
+    threads: int
+    cubin: bytes
 
 
 def launches(module: Emitted, tensors: Sequence[Any]) -> list[Launch]:
@@ -125,7 +131,9 @@ def compile_ahead(launch: Launch, architecture: int) -> Compiled:
     aligned = {(k,): [["tt.divisibility", 16]] for k, each in enumerate(parameters) if signature[each.name][0] == "*"}
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=aligned)
     made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
-    return Compiled(made.metadata.shared, _spilled(made.asm["ptx"], architecture), made.asm["ptx"])
+    spilled, registers = _registers(made.asm["ptx"])
+    threads = 32 * made.metadata.num_warps
+    return Compiled(made.metadata.shared, spilled, made.asm["ptx"], registers, threads, made.asm["cubin"])
 
 
 def _type(value: Any) -> str:
@@ -134,12 +142,19 @@ def _type(value: Any) -> str:
     return "i32" if value < 2**31 else "i64"
 
 
-def _spilled(ptx: str, architecture: int) -> int:
-    """Bytes of registers that NVIDIA's assembler, which comes with Triton, has no room for."""
-    assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
-    name = f"sm_{architecture}{'a' if architecture == 90 else ''}"
-    found = subprocess.run(
-        [assembler, "-v", f"--gpu-name={name}", "-o", os.devnull, "/dev/stdin"],
-        input=ptx, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return sum(int(count) for count in re.findall(r"(\d+) bytes spill", found.stderr))
+def _registers(ptx: str) -> tuple[int, int]:
+    """Bytes of registers that NVIDIA's assembler has no room for, and the registers of a thread.
+
+    Of those that come with Triton, the first that reads this version of PTX.
+    """
+    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    architecture = re.findall(r"^\.target (\w+)", ptx, re.MULTILINE)[0]
+    errors = []
+    for assembler in ("ptxas", "ptxas-blackwell"):
+        command = [folder / assembler, "-v", f"--gpu-name={architecture}", "-o", os.devnull, "/dev/stdin"]
+        found = subprocess.run(command, input=ptx, capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            spilled = sum(int(count) for count in re.findall(r"(\d+) bytes spill", found.stderr))
+            return spilled, max(int(count) for count in re.findall(r"Used (\d+) registers", found.stderr))
+        errors.append(found.stderr)
+    raise AssertionError("\n".join(errors))
