@@ -29,6 +29,9 @@ NOT_ON_TRITON = {
     "language/test_indexed.py::test_a_read_outside_an_axis_is_an_error": "words of NumPy's errors",
     "language/test_places.py::test_errors_of_a_call_name_the_statement": "words of NumPy's errors",
     "language/test_programs.py::test_names_of_values_that_become_one": "NumPy source",
+    "runtime/test_compiled.py::test_what_can_be_looked_at": "NumPy source",
+    "runtime/test_compiled.py::test_saved_modules_run_without_us": "NumPy source",
+    "runtime/test_compiled.py::test_tracebacks_show_the_emitted_source": "NumPy source",
     "structure/test_peaks.py": "minutes in the interpreter: the sizes are large, and planned peaks are what is tested",
 }  # fmt: skip
 
