@@ -61,9 +61,11 @@ def is_worthwhile(program: Program) -> bool:
 def launches(program: Program) -> int:
     """How many kernels a call launches at least: one for each call of the program that is no view."""
     found = 0
-    for call in program.calls:
-        inside = isinstance(call.kernel, BlockLoop) and not call.kernel.concurrent
-        found += launches(call.kernel.body) if inside else not call.kernel.view
+    for kernel in (call.kernel for call in program.calls):
+        if isinstance(kernel, BlockLoop) and not kernel.concurrent:
+            found += launches(kernel.body)
+        else:
+            found += not kernel.view
     return found
 
 

@@ -217,6 +217,28 @@ def test_sizes_are_those_of_the_call() -> None:
                 np.testing.assert_allclose(found, wanted, 1e-12, 1e-14)
 
 
+@pytest.mark.parametrize("names", [("p", "c"), ("i0", "p_mask"), ("WIDE", "start"), ("program", "tl")])
+def test_dims_that_are_called_as_positions_are(names: tuple[str, str]) -> None:
+    x = leaf("x", *names)
+    y = build.linear_combination([1.0, 1.0], [build.apply("exp", x), build.sum_axes(x, [1])], [(0, 1), (0,)], 2)
+    for tiling in (None, TINY):
+        agree([y, build.sum_axes(y, [0])], {"x": RNG.standard_normal((5, 7))}, tiling=tiling)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (2, 0, 3)])
+def test_axes_that_are_known_to_be_empty(shape: tuple[int, ...]) -> None:
+    x, rank = leaf("x", *shape), len(shape)
+    y = mapped("exp(a) + 1", [x], [tuple(range(rank))], rank)
+    for axis in range(rank):
+        both_tilings([y, build.scale(-1.0, build.sum_axes(y, [axis]))], data(x))
+
+
+def test_numbers_wrap_as_their_dtype() -> None:
+    x = leaf("x", 6, dtype="int8")
+    both_tilings([build.linear_combination([300, 1], [x, mapped("a * a", [x], [(0,)], 1)], [(0,), (0,)], 1)],
+                 {"x": np.array([1, -7, 100, 127, -128, 0], np.int8)})  # fmt: skip
+
+
 def test_positions_beyond_32_bits() -> None:
     """Of many elements positions are 64 bits wide, and of few they are not."""
     few, many = leaf("x", 4096, 8), leaf("x", 2**20, 2**12)

@@ -102,6 +102,33 @@ def test_half_precision() -> None:
     torch.testing.assert_close(f(value).float(), torch.softmax(value.float() * 2, 1), rtol=1e-2, atol=1e-2)
 
 
+def test_numbers_in_half_precision() -> None:
+    x = otus.tensor("x", (4, 8), dtype="bfloat16")
+    f = compiled(otus.vjp(1 / otus.sqrt(x * x + 1e-1), [x], [otus.full((4, 8), 0.5, "bfloat16")])[0])
+    value = torch.randn((4, 8)).to(torch.bfloat16)
+    wide = value.double()
+    expected = -0.5 * wide * (wide * wide + 0.1) ** -1.5
+    torch.testing.assert_close(f(value).double(), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_complex_numbers_are_ordered_as_numpys() -> None:
+    a, b = otus.tensor("a", (3, 3), dtype="complex128"), otus.tensor("b", (3, 3), dtype="complex128")
+    parts = np.array([0.0, 1.0, -1.0])
+    x = parts[:, None] + 1j * parts
+    y = np.roll(x, 1, 0)
+    f = compiled([a < b, a <= b, a > b, a >= b, a < 0.5])
+    for found, wanted in zip(f(x, y), [x < y, x <= y, x > y, x >= y, x < 0.5], strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
+def test_dtypes_that_torch_does_not_compute_with(dtype: str) -> None:
+    x = otus.tensor("x", (3,), dtype=dtype)
+    for expression in (x + x * x, x.sum(), -x):
+        with pytest.raises(otus.UnsupportedError, match=f"torch does not compute with {dtype}"):
+            compiled(expression)
+
+
 def test_wrong_calls() -> None:
     f = compiled()
     x = torch.ones((2, 3), dtype=torch.float64)
