@@ -20,6 +20,17 @@ def _precedes(x, y, or_equal=False):
     return (x.real < y.real) | ((x.real == y.real) & later)
 
 
+def _in_place(x, axis):
+    """The tensor itself where kernels may read it as it lies, else a copy without gaps.
+
+    Neighbours along the axis must be near, or reading takes longer than a copy; 32 bits must reach all of it.
+    """
+    if x.is_contiguous():
+        return x
+    last = sum((x.shape[k] - 1) * x.stride(k) for k in range(x.ndim))
+    return x if x.stride(axis) <= 2 and last < 2**30 else x.contiguous()
+
+
 _CONSTANTS: dict[str, torch.Tensor] = {}  # written out by the emitter
 
 

@@ -8,7 +8,7 @@ over blocks are written once for each program, and reduced by torch, always in o
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
@@ -32,7 +32,10 @@ _WIDE = 2**30  # elements from which on positions take 64 bits; those of a tile'
 
 
 class TritonKernel:
-    """The kernel of one loop: its lines, and what it is called with."""
+    """The kernel of one loop: its lines, and what it is called with.
+
+    Operands that may lie ``anywhere`` are read by their strides, where no two of their axes are one in the tile.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class TritonKernel:
         source: Source,
         sizes: Mapping[str, int],
         tiling: Tiling,
+        anywhere: Collection[str] = (),
     ) -> None:
         self.loop, self.name = loop, name
         self.buffers = loop.body.buffer_map()
@@ -61,6 +65,11 @@ class TritonKernel:
         self.parameters = {
             buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_ptr")
             for buffer in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
+        }
+        self.strides = {
+            buffer: [self.names.identifier(f"{operands.get(buffer, buffer)}_stride{axis}") for axis in axes]
+            for buffer in anywhere
+            if (axes := self._plain_axes(buffer))
         }
         self.hints = {buffer: operands.get(buffer, buffer) for buffer in loop.body.outputs}
         self.is_wide = self._needs_wide()
@@ -101,7 +110,7 @@ class TritonKernel:
         return [f"{each.name}_count" for each in self.tile.dimensions if each.is_counted]
 
     def _constants(self) -> list[str]:
-        sizes = [f"{name}: tl.constexpr" for name in self.used]
+        sizes = [f"{name}: tl.constexpr" for names in (*self.strides.values(), self.used) for name in names]
         wide = ["WIDE: tl.constexpr"] if self.is_wide is None else []
         return [*sizes, *wide, *(f"{each.constant}: tl.constexpr" for each in self.tile.dimensions)]
 
@@ -109,6 +118,17 @@ class TritonKernel:
     def used(self) -> dict[str, str]:
         """The dims whose sizes the kernel reads, by their names in it."""
         return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims)}
+
+    def _plain_axes(self, buffer: str) -> range:
+        """All axes of an operand, where each is a dimension of the tile by itself; else none."""
+        read = [
+            placed.operand(k)
+            for placed in self.axes.steps
+            for k, operand in enumerate(placed.step.operands)
+            if operand.buffer == buffer
+        ]
+        used = [self.tile.dimensions[self.place[x]] for indices in read for x in indices if x is not None]
+        return range(len(self.buffers[buffer].type.shape) if all(len(x.indices) == 1 for x in used) else 0)
 
     def _needs_wide(self) -> bool | None:
         """Whether positions take 64 bits; None where that is known at the call only."""
@@ -189,7 +209,13 @@ class TritonKernel:
         return [self.loop.size if size == block else size for size in self.buffers[buffer].type.shape]
 
     def address(self, buffer: str, indices: Sequence[Index | None]) -> str:
-        """The elements of a tensor that is whole in memory, without gaps, in the planned order of its axes."""
+        """The elements of a tensor in memory: by its strides, or without gaps, in the planned order of its axes."""
+        if buffer in self.strides:
+            terms = [self.parameters[buffer]]
+            for index, stride in zip(indices, self.strides[buffer], strict=True):
+                if index is not None:
+                    terms.append(f"{self.tile.dimensions[self.place[index]].name} * {stride}")
+            return " + ".join(terms)
         shape, layout = self.whole_shape(buffer), self._layout(self.buffers[buffer])
         strides: dict[Index, Size] = {}
         stride: Size = 1

@@ -65,6 +65,24 @@ def test_strides_conjugates_and_negatives() -> None:
         np.testing.assert_allclose(f(x).numpy(), (torch.exp(x) * x).resolve_neg().numpy())
 
 
+def test_strided_operands_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By rows, of which the elements are near one another; of others a copy is made."""
+    f = compiled(otus.softmax(X * W, axis=-1))
+    wide, w = torch.randn((12, 30), dtype=torch.float64), torch.randn(10, dtype=torch.float64)
+    copies: list[tuple[int, ...]] = []
+    copy = torch.Tensor.contiguous
+    monkeypatch.setattr(torch.Tensor, "contiguous", lambda x: copies.append(tuple(x.stride())) or copy(x))
+    places = {
+        "part of each row": wide[:, 7:17], "every second": wide[:, ::2][:, :10], "every second row": wide[::2, :10],
+        "one row": wide[:1, :10].expand(6, 10), "one element": wide[:, :1].expand(12, 10),
+    }  # fmt: skip
+    for name, x in places.items():
+        torch.testing.assert_close(f(x, w), torch.softmax(x * w, 1), msg=name)
+    torch.testing.assert_close(f(wide[:, :10], wide[0, ::3]), torch.softmax(wide[:, :10] * wide[0, ::3], 1))
+    torch.testing.assert_close(f(wide[:10].T, wide[0, :10]), torch.softmax(wide[:10].T * wide[0, :10], 1))
+    assert copies == [(3,), (1, 30)]
+
+
 def test_each_size_has_its_plan() -> None:
     f = compiled()
     for i, j in ((2, 3), (1, 1), (5, 1), (0, 4), (17, 9)):
