@@ -212,9 +212,9 @@ class TritonKernel:
         """The elements of a tensor in memory: by its strides, or without gaps, in the planned order of its axes."""
         if buffer in self.strides:
             terms = [self.parameters[buffer]]
-            for index, stride in zip(indices, self.strides[buffer], strict=True):
+            for index, name in zip(indices, self.strides[buffer], strict=True):
                 if index is not None:
-                    terms.append(f"{self.tile.dimensions[self.place[index]].name} * {stride}")
+                    terms.append(f"{self.tile.dimensions[self.place[index]].name} * {name}")
             return " + ".join(terms)
         shape, layout = self.whole_shape(buffer), self._layout(self.buffers[buffer])
         strides: dict[Index, Size] = {}
