@@ -65,6 +65,16 @@ class Gpu:
         last.synchronize()
         return float(first.elapsed_time(last)) * 1e-3
 
+    def peak(self, call: Callable[[], Any]) -> tuple[Any, int]:
+        """What a call returns, and the most bytes of torch's memory that it has at once, the results included."""
+        torch = self._torch
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = call()
+        torch.cuda.synchronize()
+        return result, int(torch.cuda.max_memory_allocated() - before)
+
     def forget(self) -> None:
         """Give back memory that nothing holds."""
         self._torch.cuda.synchronize()
@@ -104,6 +114,10 @@ class Host:
         start = time.perf_counter()
         call()
         return time.perf_counter() - start
+
+    def peak(self, call: Callable[[], Any]) -> tuple[Any, int]:
+        """What a call returns; memory is not looked at."""
+        return call(), 0
 
     def forget(self) -> None:
         """Nothing."""

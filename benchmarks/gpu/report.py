@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -15,12 +16,13 @@ from .device import Gpu, Host, Limits
 from .rows import ROWS
 from .suite import BY_HAND, Device, Measured, run_row
 
-_HEADINGS = ("row", "Otus", "peers", "bytes", "of the limit", "error", "ratio", "goal", "")
+_HEADINGS = ("row", "Otus", "peers", "bytes", "memory", "of the limit", "error", "ratio", "goal", "")
 _MET = {True: "met", False: "missed", None: "–"}
 
 
 def measure(arguments: argparse.Namespace) -> int:
     """Run the rows one by one, print each when it is done, and keep the JSON up to date."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the memory for itself
     device = _device(arguments.interpret)
     rows = [row for row in ROWS if arguments.rows.lower() in row.name.lower()]
     if arguments.list:
@@ -83,6 +85,7 @@ def line(found: Measured, limits: Limits, judged: bool = True) -> str:
         outcome.reasons.get("Otus", "–") if ours is None else _time(ours),
         "; ".join(peers),
         f"{found.moved / 1e9:.3g} GB",
+        f"{found.peaks['Otus'] / 1e9:.3g} GB" if found.peaks.get("Otus") else "–",
         "–" if share is None else f"{share:.0%}",
         f"{found.errors['Otus']:.0e}" if "Otus" in found.errors else "–",
         "; ".join("–" if ratio is None else f"{ratio:.3g}" for ratio in ratios),
@@ -101,6 +104,7 @@ def record(found: Measured, limits: Limits) -> dict[str, Any]:
     return {
         **plain_record(found.outcome),
         "errors": found.errors,
+        "peak_bytes": found.peaks,
         "bytes": found.moved,
         "flops": found.flops,
         "least_seconds": limits.seconds(found.moved, found.flops, found.arithmetic),

@@ -261,7 +261,7 @@ _TWICE = (Goal(2.0),)
 _HESSIANS = [
     Row("Hessian of logistic regression, 20000×2000", logistic, (20000, 2000), (9, 4), _TWICE),
     Row("Hessian of matrix factorisation 1280×5, dense", factorisation, (1280, 5), (5, 2), _TWICE),
-    Row("Hessian of a 3-layer network, first layer 64×64", network, (2560, 64, 64, 10), (5, 4, 3, 2), _TWICE),
+    Row("Hessian of a 3-layer network, first layer 64×64", network, (1280, 64, 64, 10), (5, 4, 3, 2), _TWICE),
     Row("Hessian of xᵀAx, 20480", quadratic, (20480,), (5,), _TWICE),
     Row("Hessian of logsumexp, 20480", logsumexp, (20480,), (5,), _TWICE),
     Row("Newton step of Poisson regression, 20480×2560", newton, (20480, 2560), (9, 3), _TWICE),

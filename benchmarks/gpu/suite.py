@@ -23,10 +23,11 @@ _WARM = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """A row's outcome; ``errors`` are relative to float64, ``moved`` the bytes of inputs read and results."""
+    """A row's outcome: ``errors`` relative to float64, ``peaks`` of memory, ``moved`` bytes of inputs and results."""
 
     outcome: Outcome
     errors: dict[str, float]
+    peaks: dict[str, int]
     moved: float
     flops: float
     arithmetic: str
@@ -43,7 +44,7 @@ def run_row(row: Row, device: Device, repetitions: int, tiny: bool) -> Measured:
     size = sum(each.bytes for each in problem.data.values())
     sets = made(problem, min(max(_BETWEEN // size, _FEWEST), _MOST_SETS) if not tiny else _FEWEST, device.name)
     with precision(problem.arithmetic):
-        calls, errors, reasons, moved = _compared(problem, sets[0], device)
+        calls, errors, peaks, reasons, moved = _compared(problem, sets[0], device)
         wrong = tuple(name for name, error in errors.items() if not error <= problem.tolerance)
         for name in wrong:
             reasons[name] = f"its answer differs from that in float64 by {errors[name]:.1e} relative"
@@ -52,7 +53,7 @@ def run_row(row: Row, device: Device, repetitions: int, tiny: bool) -> Measured:
             calls[COPY] = _copy(moved, device)
         timings = _timed(calls, sets, device, repetitions)
     outcome = Outcome(row, timings, reasons, BY_HAND, wrong)
-    return Measured(outcome, errors, moved, problem.flops, problem.arithmetic)
+    return Measured(outcome, errors, peaks, moved, problem.flops, problem.arithmetic)
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -60,17 +61,24 @@ def run_row(row: Row, device: Device, repetitions: int, tiny: bool) -> Measured:
 
 def _compared(
     problem: Problem, tensors: Mapping[str, Any], device: Device
-) -> tuple[dict[str, Call], dict[str, float], dict[str, str], float]:
-    """The calls, the errors of their answers, why some have none, and the bytes that Otus reads and writes."""
+) -> tuple[dict[str, Call], dict[str, float], dict[str, int], dict[str, str], float]:
+    """The calls, errors of their answers, peaks of memory, why some have none, and the bytes that Otus moves."""
     calls: dict[str, Call] = {}
     errors: dict[str, float] = {}
+    peaks: dict[str, int] = {}
     reasons: dict[str, str] = {}
     moved = 0.0
     try:
         expected = _expected(problem, tensors)
     except Exception as error:  # noqa: BLE001  such as too little memory: the row says so, and the others follow
         device.forget()
-        return calls, errors, {"Otus": f"not compared, since there is no answer in float64: {_reason(error)}"}, moved
+        return (
+            calls,
+            errors,
+            peaks,
+            {"Otus": f"not compared, since there is no answer in float64: {_reason(error)}"},
+            moved,
+        )
     for name, build in problem.contenders(device.interpret).items():
         try:
             call = build()
@@ -80,11 +88,13 @@ def _compared(
             reasons[name] = _reason(error)
         else:
             calls[name] = call
+            if name != "JAX":  # whose memory torch does not see; again, since the first call may have compiled
+                peaks[name] = device.peak(lambda call=call: call(tensors))[1]  # type: ignore[misc]
             if name == "Otus":
                 moved = float(sum(_bytes(x) for x in (*tensors.values(), *found)))
             del found
         device.forget()
-    return calls, errors, reasons, moved
+    return calls, errors, peaks, reasons, moved
 
 
 def _reason(error: Exception) -> str:

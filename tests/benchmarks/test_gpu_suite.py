@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
+from bare_machine import bare_environment
 
 from benchmarks.gpu.device import Host, Limits
 from benchmarks.gpu.report import line, record
@@ -50,17 +50,17 @@ def test_errors_are_relative_to_the_largest_element() -> None:
     assert error_of([torch.zeros(3)], [expected]) == float("inf")
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command_needs_torch_and_triton_alone(tmp_path: Path) -> None:
     figures = tmp_path / "gpu.json"
     command = [sys.executable, "-m", "benchmarks", "--suite", "gpu", "--interpret", "--repetitions", "2"]
     root = Path(__file__).parent.parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [*command, "--rows", "MTTKRP", "--json", str(figures)],
-        cwd=root, env=environment, capture_output=True, text=True, check=False,
+        cwd=root, env=bare_environment(tmp_path, root), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1 rows in" in done.stdout
+    assert "JAX: not installed" in done.stdout
     report = json.loads(figures.read_text("utf-8"))
     assert report["interpreted"]
     (row,) = report["rows"]
