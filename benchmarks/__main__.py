@@ -1,6 +1,7 @@
 """``python -m benchmarks --suite NAME``: a table of times, Otus beside its peers.
 
-The suites are those of ``SUITES``; ``cpu`` is all that measure time, ``planned`` prints planned costs.
+The suites are those of ``SUITES``; ``cpu`` is all that measure time there, ``planned`` prints planned costs, and
+``gpu`` measures on a GPU, or where there is none (or with ``--interpret``) runs its rows at tiny sizes.
 ``--json FILE`` writes every figure with the machine, the versions and the threads.  Exit status 1 where an
 answer differs from that of Otus; times are never judged.
 """
@@ -24,11 +25,12 @@ MODULES = {"compile": "compiling"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--suite", choices=(*SUITES, "cpu", "planned"), default="cpu")
+    parser.add_argument("--suite", choices=(*SUITES, "cpu", "planned", "gpu"), default="cpu")
     parser.add_argument("--rows", metavar="TEXT", default="", help="only rows whose name contains this")
     parser.add_argument("--repetitions", type=int, default=7, metavar="NUMBER", help="rounds; 7 unless told")
     parser.add_argument("--threads", type=int, metavar="NUMBER", help="cores to keep to; all unless told")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--interpret", action="store_true", help="suite gpu: tiny sizes, in Triton's interpreter")
     parser.add_argument("--list", action="store_true", help="list the rows and stop")
     arguments = parser.parse_args()
     if arguments.repetitions < 2:
@@ -40,6 +42,10 @@ def main() -> int:
         from .planned import main as planned
 
         return planned()
+    if arguments.suite == "gpu":
+        from .gpu.report import measure as measure_gpu
+
+        return measure_gpu(arguments)
     return measure(arguments)
 
 

@@ -16,7 +16,6 @@ from .peers import need
 from .problem import Array
 
 SWEEPS = 5
-_MODES, _RANKS = "ijklm", "abcde"
 
 
 def cp_als(order: int, size: int, rank: int) -> Case:
@@ -89,22 +88,11 @@ def tucker(order: int, size: int, rank: int) -> Case:
 
 
 def _tucker_sweep(order: int, size: int, rank: int) -> Any:
-    """Each factor spans the leading eigenvectors of the Gram matrix of its projected unfolding; last the core."""
     import otus
 
-    tensor = otus.tensor("X", (size,) * order)
-    factors = [otus.tensor(f"A{k}", (size, rank)) for k in range(order)]
-    modes, ranks = _MODES[:order], _RANKS[:order]
-    for mode in range(order):
-        others = [k for k in range(order) if k != mode]
-        terms = ",".join(modes[k] + ranks[k] for k in others)
-        output = "".join(modes[k] if k == mode else ranks[k] for k in range(order))
-        product = otus.einsum(f"{modes},{terms}->{output}", tensor, *(factors[k] for k in others))
-        other = output.replace(modes[mode], "z")
-        _, vectors = otus.eigh(otus.einsum(f"{output},{other}->{modes[mode]}z", product, product))
-        factors[mode] = vectors[:, size - rank :]
-    terms = ",".join(x + y for x, y in zip(modes, ranks, strict=True))
-    return otus.compile([*factors, otus.einsum(f"{modes},{terms}->{ranks}", tensor, *factors)])
+    from .programs import tucker_updates
+
+    return otus.compile(tucker_updates(order, size, rank))
 
 
 def _spans(answer: Sequence[Array]) -> list[Array]:

@@ -45,14 +45,14 @@ def elementwise(name: str, rows: int, columns: int) -> Case:
     return Problem(lambda library, t: library.sum(t["c"] * _FUNCTIONS[name](library, t)), data, wrt).case("grad")
 
 
-def _layer_norm(library: Any, t: Tensors) -> Any:
+def layer_norm(library: Any, t: Tensors) -> Any:
     centred = t["x"] - library.mean(t["x"], axis=1, keepdims=True)
     variance = library.mean(library.square(centred), axis=1, keepdims=True)
     return centred / library.sqrt(variance + 1e-5) * t["g"] + t["b"]
 
 
 _FUNCTIONS: dict[str, Callable[[Any, Tensors], Any]] = {
-    "layer norm": _layer_norm,
+    "layer norm": layer_norm,
     "GELU": lambda library, t: library.gelu(t["x"]),
     "softmax": lambda library, t: library.softmax(t["x"], 1),
 }

@@ -80,7 +80,7 @@ class Row:
     """One line of a table: ``build(*sizes)`` makes the case; ``tiny`` are sizes for a test."""
 
     name: str
-    build: Callable[..., Case]
+    build: Callable[..., Any]
     sizes: tuple[Any, ...] = ()
     tiny: tuple[Any, ...] = ()
     goals: tuple[Goal, ...] = (Goal(),)

@@ -7,12 +7,38 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from .harness import Call, Case, Goal, Row, UnavailableError
 from .problem import Array, Problem, otus_call
 
 Tensors = Mapping[str, Any]
+
+
+def logistic_loss(library: Any, t: Tensors) -> Any:
+    margin = t["X"] @ t["w"]
+    return library.sum(library.softplus(margin) - t["y"] * margin)
+
+
+def factorisation_loss(library: Any, t: Tensors) -> Any:
+    return library.sum((t["T"] - t["U"] @ t["V"].T) ** 2)
+
+
+def network_loss(library: Any, t: Tensors) -> Any:
+    state = library.relu(library.relu(t["X"] @ t["W0"]) @ t["W1"])
+    return -library.sum(t["Y"] * library.log_softmax(state @ t["W2"], -1))
+
+
+def quadratic_form(library: Any, t: Tensors) -> Any:
+    return t["x"] @ (t["A"] @ t["x"])
+
+
+def log_of_sum(library: Any, t: Tensors) -> Any:
+    return library.logsumexp(t["x"], 0)
+
+
+def poisson_loss(library: Any, t: Tensors) -> Any:
+    rate = t["X"] @ t["w"]
+    return library.sum(library.exp(rate) - t["y"] * rate) + 0.5 * library.sum(t["w"] ** 2)
 
 
 def logistic(points: int, features: int) -> Case:
@@ -24,16 +50,14 @@ def logistic(points: int, features: int) -> Case:
         "y": generator.integers(0, 2, points).astype(float),
     }
 
-    def loss(library: Any, t: Tensors) -> Any:
-        margin = t["X"] @ t["w"]
-        return library.sum(library.softplus(margin) - t["y"] * margin)
-
     def by_hand() -> Array:
+        from scipy.special import expit
+
         probability = expit(data["X"] @ data["w"])
         weighted = data["X"] * np.sqrt(probability * (1 - probability))[:, None]
         return weighted.T @ weighted
 
-    return Problem(loss, data, ("w",)).case("hessian", by_hand=lambda: by_hand)
+    return Problem(logistic_loss, data, ("w",)).case("hessian", by_hand=lambda: by_hand)
 
 
 def matrix_factorisation(size: int, rank: int, compressed: bool) -> Case:
@@ -45,15 +69,12 @@ def matrix_factorisation(size: int, rank: int, compressed: bool) -> Case:
         "T": generator.normal(size=(size, size)),
     }
 
-    def loss(library: Any, t: Tensors) -> Any:
-        return library.sum((t["T"] - t["U"] @ t["V"].T) ** 2)
-
     def by_hand() -> Array:
         result = np.zeros((size, rank, size, rank))
         np.einsum("irik->irk", result)[...] = 2 * (data["V"].T @ data["V"])
         return result
 
-    problem = Problem(loss, data, ("U",))
+    problem = Problem(factorisation_loss, data, ("U",))
     case = problem.case("hessian", by_hand=lambda: by_hand)
     if not compressed:
         return case
@@ -70,11 +91,7 @@ def network(points: int, features: int, hidden: int, classes: int) -> Case:
     data["X"] = generator.normal(size=(points, features))
     data["Y"] = np.eye(classes)[generator.integers(0, classes, points)]
 
-    def loss(library: Any, t: Tensors) -> Any:
-        state = library.relu(library.relu(t["X"] @ t["W0"]) @ t["W1"])
-        return -library.sum(t["Y"] * library.log_softmax(state @ t["W2"], -1))
-
-    return Problem(loss, data, ("W0",)).case("hessian")
+    return Problem(network_loss, data, ("W0",)).case("hessian")
 
 
 def quadratic(size: int) -> Case:
@@ -84,7 +101,7 @@ def quadratic(size: int) -> Case:
     def by_hand() -> Array:
         return data["A"] + data["A"].T
 
-    case = Problem(lambda library, t: t["x"] @ (t["A"] @ t["x"]), data, ("x",)).case("hessian", by_hand=lambda: by_hand)
+    case = Problem(quadratic_form, data, ("x",)).case("hessian", by_hand=lambda: by_hand)
     return replace(case, peers={**case.peers, "torch": case.peers["torch"] if size < 1000 else _too_slow})
 
 
@@ -102,9 +119,7 @@ def logsumexp(size: int) -> Case:
         result.ravel()[:: size + 1] += weights
         return result
 
-    return Problem(lambda library, t: library.logsumexp(t["x"], 0), data, ("x",)).case(
-        "hessian", by_hand=lambda: by_hand
-    )
+    return Problem(log_of_sum, data, ("x",)).case("hessian", by_hand=lambda: by_hand)
 
 
 def newton_step(points: int, features: int) -> Case:
@@ -116,10 +131,6 @@ def newton_step(points: int, features: int) -> Case:
         "y": generator.poisson(1.0, points).astype(float),
     }
 
-    def loss(library: Any, t: Tensors) -> Any:
-        rate = t["X"] @ t["w"]
-        return library.sum(library.exp(rate) - t["y"] * rate) + 0.5 * library.sum(t["w"] ** 2)
-
     def by_hand() -> Array:
         mean = np.exp(data["X"] @ data["w"])
         weighted = data["X"] * np.sqrt(mean)[:, None]
@@ -127,7 +138,7 @@ def newton_step(points: int, features: int) -> Case:
         hessian.ravel()[:: features + 1] += 1.0
         return np.linalg.solve(hessian, data["X"].T @ (mean - data["y"]) + data["w"])
 
-    return Problem(loss, data, ("w",)).case("newton", by_hand=lambda: by_hand)
+    return Problem(poisson_loss, data, ("w",)).case("newton", by_hand=lambda: by_hand)
 
 
 _LOGISTIC = (Goal(2.5, "JAX"), Goal(1.0, "NumPy by hand"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("otus", "numpy", "scipy", "jax", "torch", "tensorly", "opt_einsum", "cotengra"),
+    *("otus", "numpy", "scipy", "jax", "torch", "triton", "tensorly", "opt_einsum", "cotengra"),
     *("numexpr", "quimb", "physics-tenpy"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ def otus_call(problem: Problem, kind: str, compress: bool = False, backend: str 
 
     tensors = {name: otus.tensor(name, array.shape) for name, array in problem.data.items()}
     directions = [otus.tensor(f"d{name}", array.shape) for name, array in problem.vectors.items()]
-    outputs = _otus_derivative(kind, problem.function(library("otus"), tensors), problem, tensors, directions)
+    outputs = otus_derivative(kind, problem.function(library("otus"), tensors), problem.wrt, tensors, directions)
     if otus.backends()[backend] != "available":
         raise UnavailableError(otus.backends()[backend])
     function = otus.compile(otus.compress(outputs) if compress else outputs, backend=backend)
@@ -66,10 +66,11 @@ def otus_call(problem: Problem, kind: str, compress: bool = False, backend: str 
     return OtusCall(function, {name: data[name] for name in function.inputs})
 
 
-def _otus_derivative(kind: str, value: Any, problem: Problem, tensors: Mapping[str, Any], directions: Any) -> Any:
+def otus_derivative(kind: str, value: Any, wrt: Sequence[str], tensors: Mapping[str, Any], directions: Any) -> Any:
+    """The derivative as an expression, or a list of them."""
     import otus
 
-    points = [tensors[name] for name in problem.wrt]
+    points = [tensors[name] for name in wrt]
     if kind == "grad":
         return otus.grad(value, points)
     if kind == "hessian":
@@ -134,10 +135,11 @@ def torch_call(problem: Problem, kind: str, compiled: bool = False) -> Call:
     if kind == "grad":
         leaves = [x.requires_grad_() for x in points]
         return lambda: torch.autograd.grad(function(*leaves), leaves)
-    return lambda: _torch_derivative(kind, function, points, directions)
+    return lambda: torch_derivative(kind, function, points, directions)
 
 
-def _torch_derivative(kind: str, value: Callable[..., Any], points: Any, directions: Any) -> Any:
+def torch_derivative(kind: str, value: Callable[..., Any], points: Any, directions: Any) -> Any:
+    """The derivative by torch's function transforms."""
     import torch
 
     if kind == "value":

@@ -9,7 +9,7 @@ import otus
 from otus.ir import Node
 from otus.ir.traverse import substitute
 
-LETTERS = "ijklm"
+LETTERS, RANKS = "ijklm", "abcde"
 
 
 def factors(name: str, order: int, size: int, rank: int) -> list[otus.Expression]:
@@ -60,6 +60,23 @@ def alternating_updates(loss: otus.Expression, blocks: Sequence[otus.Expression]
     for block, step in zip(blocks, steps, strict=True):
         (new[block.node],) = substitute([step.node], new) if new else [step.node]
     return [otus.Expression.of(x) for x in new.values()]
+
+
+def tucker_updates(order: int, size: int, rank: int) -> list[otus.Expression]:
+    """Each factor spans the leading eigenvectors of the Gram matrix of its projected unfolding; last the core."""
+    tensor = otus.tensor("X", (size,) * order)
+    factors = [otus.tensor(f"A{k}", (size, rank)) for k in range(order)]
+    modes, ranks = LETTERS[:order], RANKS[:order]
+    for mode in range(order):
+        others = [k for k in range(order) if k != mode]
+        terms = ",".join(modes[k] + ranks[k] for k in others)
+        output = "".join(modes[k] if k == mode else ranks[k] for k in range(order))
+        product = otus.einsum(f"{modes},{terms}->{output}", tensor, *(factors[k] for k in others))
+        other = output.replace(modes[mode], "z")
+        _, vectors = otus.eigh(otus.einsum(f"{output},{other}->{modes[mode]}z", product, product))
+        factors[mode] = vectors[:, size - rank :]
+    terms = ",".join(x + y for x, y in zip(modes, ranks, strict=True))
+    return [*factors, otus.einsum(f"{modes},{terms}->{ranks}", tensor, *factors)]
 
 
 def gauss_newton_products(order: int, size: int, rank: int) -> list[otus.Expression]:

@@ -14,11 +14,12 @@ def signed_coefficient(coefficient: Number, dtype: DType) -> tuple[bool, Number]
     if isinstance(coefficient, complex) and coefficient.imag == 0:
         coefficient = coefficient.real
     if isinstance(coefficient, complex) or coefficient != coefficient or coefficient >= 0:
-        return False, _wrapped(coefficient, dtype)
-    return True, _wrapped(-coefficient, dtype)
+        return False, wrapped(coefficient, dtype)
+    return True, wrapped(-coefficient, dtype)
 
 
-def _wrapped(factor: Number, dtype: DType) -> Number:
+def wrapped(factor: Number, dtype: DType) -> Number:
+    """A number as its dtype holds it; integers wrap."""
     if dtype.kind not in ("int", "uint"):
         return factor
     info = np.iinfo(to_numpy_dtype(dtype))

@@ -55,7 +55,9 @@ def input_node(label: str, type: TensorType) -> Node:
 
 
 def constant(value: Any, dtype: DType | None = None) -> Node:
-    """A tensor known in advance, from a number or an array."""
+    """A tensor known in advance, from a number or an array; of a dtype that NumPy has not, a cast of one."""
+    if dtype is not None and not dtype.in_numpy:
+        return cast(make(Constant.of(np.asarray(value, np.float64))), dtype)
     array = np.asarray(value, None if dtype is None else to_numpy_dtype(dtype))
     return make(Constant.of(array))
 

@@ -34,6 +34,7 @@ def compile(
     description: str = "",
     positions: Mapping[Node, Any] | None = None,
     interpret: bool = False,
+    device: Any = None,
 ) -> CompiledFunction:
     """Compile an expression, a list, tuple or dict of expressions, or a program, to a function of arrays.
 
@@ -61,6 +62,9 @@ def compile(
         comes from a program.
     interpret
         With ``backend="triton"``: run the kernels in Triton's interpreter, which needs no GPU and is slow.
+    device
+        With ``backend="triton"``: the GPU for calls whose inputs are on the host, as ``"cuda:1"`` or a number; by
+        default what ``OTUS_DEVICE`` says, or torch's current one.  Tensors on a GPU are computed with there.
 
     Raises ``OtusError`` (of a kind that says what is wrong) before anything is computed.
 
@@ -74,8 +78,11 @@ def compile(
     """
     from .passes import DEFAULT_PIPELINE, default_pipeline
     from .runtime.compiled import CompiledFunction, Request, only, require_backend
+    from .runtime.devices import chosen_device
+    from .runtime.settings import settings
 
     require_backend(backend, interpret)
+    chosen = chosen_device(device, settings().device, backend, interpret)
     order: tuple[str, ...] = ()
     labels: Mapping[Node, str] = {}
     if isinstance(outputs, Module):
@@ -99,6 +106,8 @@ def compile(
         size_inputs=_size_inputs(outputs, dims),
         declared=order,
         interpret=interpret,
+        device=chosen,
+        graphs=settings().cuda_graphs,
     )
     return CompiledFunction(request)
 

@@ -40,13 +40,15 @@ class StoredPlan:
     """What runs a plan: its code, and the inputs that it reads.
 
     ``reads`` are numbers of canonical inputs, in the order of the function's parameters; ``symbolic`` says
-    that other sizes may have other plans; ``names`` are those that the source was written with, as text.
+    that other sizes may have other plans; ``names`` are those that the source was written with, as text;
+    ``replayed`` is as a plan says it.
     """
 
     executable: Executable
     reads: tuple[int, ...]
     symbolic: bool
     names: str
+    replayed: bool = False
 
 
 class PlanCache:
@@ -185,6 +187,7 @@ def _entry(key: str, plan: StoredPlan) -> str:
             "reads": list(plan.reads),
             "symbolic": plan.symbolic,
             "names": plan.names,
+            "replayed": plan.replayed,
             "source": plan.executable.source,
         }
     )
@@ -241,7 +244,8 @@ def _plan(content: str, key: str) -> StoredPlan | None:
         if entry["key"] != key:
             return None
         executable = Executable.of(entry["source"], entry["function"])
-        return StoredPlan(executable, tuple(map(int, entry["reads"])), bool(entry["symbolic"]), entry["names"])
+        reads, symbolic = tuple(map(int, entry["reads"])), bool(entry["symbolic"])
+        return StoredPlan(executable, reads, symbolic, entry["names"], bool(entry["replayed"]))
     except (ValueError, LookupError, TypeError, SyntaxError):
         return None  # whole, but no entry of ours
 

@@ -67,7 +67,7 @@ class CompiledFunction:
         self._known: dict[tuple[tuple[int, ...], ...], Runner] = {}
         self._pick = make_picker(self._names)
         self._finish = _finish(request.unflatten, self._single)
-        self._exchange = exchange_for(request.backend, request.interpret)
+        self._exchange = exchange_for(request.backend, request.interpret, request.device)
         self._enter: Runner = self._first_call
         if self._plans.general.plan is not None:
             show(self._plans.general.plan, request.function_name)

@@ -60,11 +60,14 @@ class NumPyExchange:
 
 
 class TorchExchange:
-    """Torch tensors: on the GPU, or on the host for Triton's interpreter."""
+    """Torch tensors: on one GPU, or on the host for Triton's interpreter.
 
-    def __init__(self, interpret: bool) -> None:
-        self._interpret = interpret
-        place = "not x{k}.is_cuda" if interpret else "x{k}.is_cuda"
+    ``device`` is the GPU for inputs that are on the host; None for torch's current one.
+    """
+
+    def __init__(self, interpret: bool, device: str | None = None) -> None:
+        self._interpret, self._device = interpret, device
+        place = "not x{k}.is_cuda" if interpret else "x{k}.is_cuda and x{k}.get_device() == x0.get_device()"
         self.ready = (
             f"type(x{{k}}) is tensor and x{{k}}.dtype is dtype{{k}} and {place} and not x{{k}}.requires_grad "
             "and not x{k}.is_neg() and x{k}.layout is strided"
@@ -78,12 +81,12 @@ class TorchExchange:
         return {"tensor": torch.Tensor, "strided": torch.strided, **dtypes}
 
     def taken(self, values: Sequence[Any], nodes: Sequence[Node], kind: ResultKind) -> list[Any]:
-        """On one device: that of the tensors among them, where kernels can run on it."""
+        """On one device: that of the tensors among them, where kernels can run on it; else the one that was chosen."""
         device = kind.device if kind.library == "torch" else None
         if self._interpret:
             device = "cpu"
         elif device is None or device.type != "cuda":
-            device = "cuda"
+            device = self._device or "cuda"
         return [_as_torch(value, node.type, _label(node), device) for value, node in zip(values, nodes, strict=True)]
 
     def given(self, results: Sequence[Any], kind: ResultKind) -> list[Any]:
@@ -130,6 +133,6 @@ def _as_torch(value: Any, type: TensorType, name: str, device: Any) -> Any:
     return value.resolve_conj().resolve_neg().to(device=device, dtype=getattr(torch, type.dtype.value))
 
 
-def exchange_for(backend: str, interpret: bool) -> Exchange:
-    """The arrays of a backend."""
-    return TorchExchange(interpret) if backend == "triton" else NumPyExchange()
+def exchange_for(backend: str, interpret: bool, device: str | None = None) -> Exchange:
+    """The arrays of a backend; ``device`` is the GPU for inputs that are on the host."""
+    return TorchExchange(interpret, device) if backend == "triton" else NumPyExchange()

@@ -17,6 +17,7 @@ from ..passes.memory.peak import allocated
 from ..passes.memory.places import with_places
 from ..passes.products.fusing import ProductOptions, fuse_products
 from .binding import bind_sizes
+from .cuda_graphs import is_worthwhile
 from .executable import Executable
 from .failures import unfit
 from .memory import keeping, parse_bytes
@@ -40,8 +41,9 @@ class Request:
     stand in the user's text, ``check`` compares values before and after each pass, and ``unflatten``
     puts a flat list of results into the structure that was asked for.  ``size_inputs`` are inputs that
     the outputs do not read, but whose shapes may be needed.  ``declared`` orders those inputs that are
-    read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter.
-    ``spare`` is the memory that calls leave for later ones, at whatever sizes.
+    read, as far as ``inputs`` does not.  ``interpret`` runs Triton's kernels in its interpreter; ``device`` is the GPU
+    for inputs on the host, and ``graphs`` allows CUDA graphs.  ``spare`` is the memory that calls leave for later
+    ones, at whatever sizes.
     """
 
     graph: Graph
@@ -58,6 +60,8 @@ class Request:
     declared: tuple[str, ...] = ()
     interpret: bool = False
     spare: list[Any] = field(default_factory=list, repr=False, compare=False)
+    device: str | None = None
+    graphs: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Plan:
     """One order of contractions, the program for it, and the code.
 
     ``reads`` are the names of the inputs in the order that ``run`` takes them; ``run`` returns the
-    output, or a sequence of them where there are several.
+    output, or a sequence of them where there are several.  ``replayed`` says that, on a GPU, calls with small tensors
+    are replayed as CUDA graphs.
     """
 
     graph: Graph
@@ -75,6 +80,7 @@ class Plan:
     reads: tuple[str, ...]
     run: Runner
     executable: Executable | None = None
+    replayed: bool = False
 
     @property
     def source(self) -> str:
@@ -150,8 +156,9 @@ class Planner:
             return known
         emitted = emitted or self._emit(program, sizes)
         code = Executable.of(emitted.source, emitted.function)
-        run = loaded(code, self._request)
-        plan = Plan(graph, report, program, emitted, program.inputs, run, code)
+        replayed = self._request.backend == "triton" and is_worthwhile(program)
+        run = loaded(code, self._request, replayed)
+        plan = Plan(graph, report, program, emitted, program.inputs, run, code, replayed)
         self._by_program[key] = plan
         return plan
 
@@ -194,9 +201,11 @@ class Planner:
         return Plan(graph, report, None, None, names, run)
 
 
-def loaded(code: Executable, request: Request) -> Runner:
+def loaded(code: Executable, request: Request, replayed: bool = False) -> Runner:
     """The function of an emitted module, over the arrays of the request's backend."""
-    return TorchFunction(code, request.interpret) if request.backend == "triton" else code.load(request.spare)
+    if request.backend != "triton":
+        return code.load(request.spare)
+    return TorchFunction(code, request.interpret, request.device, replayed and request.graphs)
 
 
 def split_pipeline(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:

@@ -92,14 +92,14 @@ class _KeptPlans:
             return None
         reads = tuple(input_label(self.canonical.inputs[number]) for number in stored.reads)
         source = stored.executable.source if stored.names == self.names else None
-        return Runnable(loaded(stored.executable, self.request), reads, stored.symbolic, source=source)
+        return Runnable(loaded(stored.executable, self.request, stored.replayed), reads, stored.symbolic, source=source)
 
     def keep(self, sizes: Mapping[str, int] | None, plan: Plan, symbolic: bool) -> None:
         if plan.executable is None:
             return
         numbers = {input_label(node): number for number, node in enumerate(self.canonical.inputs)}
         reads = tuple(numbers[name] for name in plan.reads)
-        self.cache.keep(self._key(sizes), StoredPlan(plan.executable, reads, symbolic, self.names))
+        self.cache.keep(self._key(sizes), StoredPlan(plan.executable, reads, symbolic, self.names, plan.replayed))
 
     def _key(self, sizes: Mapping[str, int] | None) -> str:
         known = "none" if sizes is None else [sizes.get(name) for name in self.canonical.dims]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ir import OtusError
+from .devices import device_text
 
 
 class SettingsError(OtusError):
@@ -23,7 +24,8 @@ class Settings:
     ``debug`` prints more with every step: 0 nothing, 1 pass timings, 2 rules fired, 3 the IR after
     each pass, 4 the emitted source.  ``check`` validates facts of the data and every pass by value.
     ``dump`` is a folder for the stages of every compiled function.  ``cache`` keeps compiled programs, in
-    memory and in the folder ``cache_folder``.  ``autotune`` measures on the GPU how matrix products are carried out.
+    memory and in the folder ``cache_folder``.  ``autotune`` measures on the GPU how matrix products are carried out;
+    ``device`` is the GPU for inputs that are on the host, and ``cuda_graphs`` allows replaying small programs there.
     ``color`` allows colour on terminals.
     """
 
@@ -33,6 +35,8 @@ class Settings:
     cache: bool
     cache_folder: Path
     autotune: bool
+    device: str | None
+    cuda_graphs: bool
     color: bool
 
 
@@ -87,6 +91,10 @@ def _read_cache_folder(text: str, environment: Mapping[str, str]) -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "otus"
 
 
+def _read_device(text: str, environment: Mapping[str, str]) -> str | None:
+    return device_text(text) if text else None
+
+
 def _read_no_color(text: str, environment: Mapping[str, str]) -> bool:
     return text == ""
 
@@ -123,6 +131,14 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "OTUS_AUTOTUNE", "autotune", "0", "0 or 1",
         "measures on the GPU which matrix products are fused, and with which tiles", _read_flag,
+    ),
+    Variable(
+        "OTUS_DEVICE", "device", "torch's current GPU", "cuda, or cuda:1 and so on",
+        "runs GPU functions there whose inputs are on the host", _read_device,
+    ),
+    Variable(
+        "OTUS_CUDA_GRAPHS", "cuda_graphs", "1", "0 or 1",
+        "replays small programs on a GPU as CUDA graphs", _read_on,
     ),
     Variable(
         "NO_COLOR", "color", "not set", "anything",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .cuda_graphs import Replays
 from .executable import Executable
 from .settings import settings
 
@@ -14,12 +15,17 @@ from .settings import settings
 class TorchFunction:
     """The function of an emitted module; ``interpret`` runs its kernels in Triton's interpreter.
 
+    It runs on the GPU of its tensors, on the current stream of that; without tensors, on ``device``.  ``replayed``
+    says that calls of shapes that come again are replayed as CUDA graphs.
+
     The module is loaded by the first call, so that looking at its source needs neither torch nor Triton.  Torch's
     errors about singular matrices are raised as NumPy's.
     """
 
-    def __init__(self, executable: Executable, interpret: bool) -> None:
-        self._executable, self._interpret = executable, interpret
+    def __init__(
+        self, executable: Executable, interpret: bool, device: str | None = None, replayed: bool = False
+    ) -> None:
+        self._executable, self._interpret, self._device, self._replayed = executable, interpret, device, replayed
         self._run: Any = None
 
     def __call__(self, *tensors: Any) -> Any:
@@ -43,11 +49,13 @@ class TorchFunction:
         import torch
 
         if self._run is None:
-            self._run = self._executable.load()
-        if tensors and tensors[0].device.index not in (None, torch.cuda.current_device()):
-            with torch.cuda.device(tensors[0].device):  # Triton launches on the current device
-                return self._run(*tensors)
-        return self._run(*tensors)
+            function = self._executable.load()
+            self._run = Replays(function) if self._replayed else function
+        device = tensors[0].device if tensors else torch.device(self._device or "cuda")
+        if device.index in (None, torch.cuda.current_device()):
+            return self._run(*tensors)
+        with torch.cuda.device(device):  # Triton launches on the current device
+            return self._run(*tensors)
 
 
 def why_no_triton(interpret: bool) -> str | None:

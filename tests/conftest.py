@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import on_triton
 import pytest
 
 Golden = Callable[[str, str], None]
@@ -18,6 +19,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-goldens", action="store_true", help="write what was computed instead of comparing with it"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if on_triton.EVERYWHERE:
+        on_triton.use_triton()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m gpu``, read only the files that have such tests: others need what a machine with a GPU may lack."""
+    if config.option.markexpr != "gpu" or Path(__file__).parent not in collection_path.parents:
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("pytest.mark.gpu" in file.read_text("utf-8") for file in files) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``OTUS_TESTS_ON=triton``, skip what is about NumPy's backend and not about values."""
+    if not on_triton.EVERYWHERE:
+        return
+    for item in items:
+        for start, reason in on_triton.NOT_ON_TRITON.items():
+            if item.nodeid.startswith(f"tests/{start}"):
+                item.add_marker(pytest.mark.skip(reason=f"on Triton: {reason}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from on_triton import assert_same_on_triton, is_sampled
 
 import otus
 from otus.ir import Node, dump, inputs_of, parse_ir
@@ -22,27 +23,33 @@ def is_expression(value: object) -> bool:
     return isinstance(value, otus.Expression)
 
 
-def assert_round_trip(nodes: Iterable[Node]) -> None:
-    """The text of the nodes reads back as the very same nodes."""
+def assert_round_trip(nodes: Iterable[Node]) -> str:
+    """The text of the nodes reads back as the very same nodes; it is returned."""
     listed = list(nodes)
     text = dump(listed)
     again = parse_ir(text)
     assert isinstance(again, list)
     assert all(x is y for x, y in zip(listed, again, strict=True)), f"read back as another graph:\n{text}"
+    return text
 
 
 def run(outputs: Any, data: Mapping[str, Any] | None = None, backend: str = "numpy") -> Any:
     """The values of an expression or a structure of them, in the same structure.
 
-    Data for tensors that the expression does not contain (``imag`` of a real tensor) are left out.
+    Data for tensors that the expression does not contain (``imag`` of a real tensor) are left out.  Some of what
+    NumPy computes is computed by Triton's kernels as well, as :mod:`on_triton` says.
     """
     compiled = otus.compile(outputs, backend=backend)
     nodes = [x.node for x in flatten(outputs, is_expression)]
-    assert_round_trip(nodes)
+    text = assert_round_trip(nodes)
     for record in compiled.report:
         assert_round_trip(record.after.outputs)
     known = {node.op.label for node in inputs_of(nodes)}
-    return compiled(**{name: value for name, value in (data or {}).items() if name in known})
+    given = {name: value for name, value in (data or {}).items() if name in known}
+    values = compiled(**given)
+    if backend == "numpy" and is_sampled(text):
+        assert_same_on_triton(outputs, given, values)
+    return values
 
 
 def tensors(data: Mapping[str, np.ndarray]) -> list[otus.Expression]:

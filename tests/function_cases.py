@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import scipy.special
 import torch
 
 import otus
 
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_platforms", "cpu")
+try:
+    from scipy import special
+except ImportError:  # on a machine that has a GPU and little else
+    import plain_special as special
 
 
 class Names:
@@ -50,7 +50,7 @@ def _numpy_scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any
 
 
 def _sigmoid(x: Any) -> Any:
-    return scipy.special.expit(x)
+    return special.expit(x)
 
 
 def _symmetric(x: Any) -> Any:
@@ -61,7 +61,7 @@ def _symmetric(x: Any) -> Any:
 def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     if np.size(x) == 0 or axis == ():  # SciPy refuses some empty arrays, and gives scalars an axis
         return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
-    return scipy.special.logsumexp(x, axis=axis, keepdims=keepdims)
+    return special.logsumexp(x, axis=axis, keepdims=keepdims)
 
 
 OTUS = Names(otus)
@@ -74,10 +74,10 @@ NUMPY = Names(
     relu=lambda x: np.maximum(x, 0),
     silu=lambda x: x * _sigmoid(x),
     gelu=_torch_gelu,
-    erf=scipy.special.erf,
+    erf=special.erf,
     logsumexp=_logsumexp,
-    softmax=lambda x, axis=-1: scipy.special.softmax(x, axis),
-    log_softmax=lambda x, axis=-1: scipy.special.log_softmax(x, axis),
+    softmax=lambda x, axis=-1: special.softmax(x, axis),
+    log_softmax=lambda x, axis=-1: special.log_softmax(x, axis),
     delta=lambda size, dtype="float64": np.eye(size, dtype=dtype),
     constant=np.asarray,
     cast=lambda x, dtype: np.asarray(x).astype(dtype),
@@ -92,35 +92,49 @@ NUMPY = Names(
 )
 
 
-def _jax_scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
-    return x.at[(slice(None),) * (axis % x.ndim) + (jnp.asarray(indices),)].add(updates)
+@cache
+def _jax_names() -> Names:
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_platforms", "cpu")
+
+    def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
+        return x.at[(slice(None),) * (axis % x.ndim) + (jnp.asarray(indices),)].add(updates)
+
+    return Names(
+        jnp,
+        jnp.linalg,
+        rsqrt=jax.lax.rsqrt,
+        sigmoid=jax.nn.sigmoid,
+        softplus=jax.nn.softplus,
+        relu=jax.nn.relu,
+        silu=jax.nn.silu,
+        gelu=lambda x, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
+        erf=jax.scipy.special.erf,
+        logsumexp=jax.nn.logsumexp,
+        softmax=jax.nn.softmax,
+        log_softmax=jax.nn.log_softmax,
+        delta=lambda size, dtype="float64": jnp.eye(size, dtype=dtype),
+        constant=jnp.asarray,
+        cast=lambda x, dtype: jnp.asarray(x).astype(dtype),
+        scatter_add=scatter_add,
+        trace=jnp.trace,
+        diagonal=jnp.diagonal,
+        outer=jnp.outer,
+        matmul=jnp.matmul,
+        logdet=lambda x: jnp.linalg.slogdet(x)[1],
+        lstsq=lambda a, b, rcond=None: jnp.linalg.lstsq(a, b, rcond)[0],
+        pinv=lambda x, rcond=None: jnp.linalg.pinv(x, rcond),
+    )
 
 
-JAX = Names(
-    jnp,
-    jnp.linalg,
-    rsqrt=jax.lax.rsqrt,
-    sigmoid=jax.nn.sigmoid,
-    softplus=jax.nn.softplus,
-    relu=jax.nn.relu,
-    silu=jax.nn.silu,
-    gelu=lambda x, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
-    erf=jax.scipy.special.erf,
-    logsumexp=jax.nn.logsumexp,
-    softmax=jax.nn.softmax,
-    log_softmax=jax.nn.log_softmax,
-    delta=lambda size, dtype="float64": jnp.eye(size, dtype=dtype),
-    constant=jnp.asarray,
-    cast=lambda x, dtype: jnp.asarray(x).astype(dtype),
-    scatter_add=_jax_scatter_add,
-    trace=jnp.trace,
-    diagonal=jnp.diagonal,
-    outer=jnp.outer,
-    matmul=jnp.matmul,
-    logdet=lambda x: jnp.linalg.slogdet(x)[1],
-    lstsq=lambda a, b, rcond=None: jnp.linalg.lstsq(a, b, rcond)[0],
-    pinv=lambda x, rcond=None: jnp.linalg.pinv(x, rcond),
-)
+def __getattr__(name: str) -> Any:
+    """``JAX``, which is imported when it is asked for."""
+    if name == "JAX":
+        return _jax_names()
+    raise AttributeError(name)
 
 
 # --- what to feed ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import torch
 import triton
 from evaluation import assert_close
 from triton.backends.compiler import GPUTarget
-from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
@@ -90,11 +90,17 @@ class Launch:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler made of a kernel: bytes of shared memory and of spilled registers, and its PTX."""
+    """What the compiler made of a kernel: bytes of shared memory and of spilled registers, its PTX and machine code.
+
+    ``registers`` are those of one thread, ``threads`` how many a program has.
+    """
 
     shared: int
     spilled: int
     ptx: str
+    registers: int
+    threads: int
+    cubin: bytes
 
 
 def launches(module: Emitted, tensors: Sequence[Any]) -> list[Launch]:
@@ -129,7 +135,9 @@ def compile_ahead(launch: Launch, architecture: int) -> Compiled:
                if signature[each.name] != "constexpr" and _is_aligned(given[each.name])}  # fmt: skip
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=aligned)
     made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
-    return Compiled(made.metadata.shared, _spilled(made.asm["ptx"], architecture), made.asm["ptx"])
+    spilled, registers = _registers(made.asm["ptx"])
+    threads = 32 * made.metadata.num_warps
+    return Compiled(made.metadata.shared, spilled, made.asm["ptx"], registers, threads, made.asm["cubin"])
 
 
 def _is_aligned(value: Any) -> bool:
@@ -142,12 +150,19 @@ def _type(value: Any) -> str:
     return "i32" if value < 2**31 else "i64"
 
 
-def _spilled(ptx: str, architecture: int) -> int:
-    """Bytes of registers that NVIDIA's assembler, which comes with Triton, has no room for."""
-    assembler = get_ptxas(architecture).path
-    name = f"sm_{architecture}{'a' if architecture == 90 else ''}"
-    found = subprocess.run(
-        [assembler, "-v", f"--gpu-name={name}", "-o", os.devnull, "/dev/stdin"],
-        input=ptx, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return sum(int(count) for count in re.findall(r"(\d+) bytes spill", found.stderr))
+def _registers(ptx: str) -> tuple[int, int]:
+    """Bytes of registers that NVIDIA's assembler has no room for, and the registers of a thread.
+
+    Of those that come with Triton, the first that reads this version of PTX.
+    """
+    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    architecture = re.findall(r"^\.target (\w+)", ptx, re.MULTILINE)[0]
+    errors = []
+    for assembler in ("ptxas", "ptxas-blackwell"):
+        command = [folder / assembler, "-v", f"--gpu-name={architecture}", "-o", os.devnull, "/dev/stdin"]
+        found = subprocess.run(command, input=ptx, capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            spilled = sum(int(count) for count in re.findall(r"(\d+) bytes spill", found.stderr))
+            return spilled, max(int(count) for count in re.findall(r"Used (\d+) registers", found.stderr))
+        errors.append(found.stderr)
+    raise AssertionError("\n".join(errors))

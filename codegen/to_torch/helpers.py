@@ -14,6 +14,23 @@ def _shift(x, dims):
     return torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
 
 
+def _precedes(x, y, or_equal=False):
+    """Whether the complex number x comes before y: by the real parts, and where these are equal by the imaginary."""
+    later = x.imag <= y.imag if or_equal else x.imag < y.imag
+    return (x.real < y.real) | ((x.real == y.real) & later)
+
+
+def _in_place(x, axis):
+    """The tensor itself where kernels may read it as it lies, else a copy without gaps.
+
+    Neighbours along the axis must be near, or reading takes longer than a copy; 32 bits must reach all of it.
+    """
+    if x.is_contiguous():
+        return x
+    last = sum((x.shape[k] - 1) * x.stride(k) for k in range(x.ndim))
+    return x if x.stride(axis) <= 2 and last < 2**30 else x.contiguous()
+
+
 _CONSTANTS: dict[str, torch.Tensor] = {}  # written out by the emitter
 
 

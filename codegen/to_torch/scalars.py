@@ -51,8 +51,8 @@ class TorchPrinter(TypedPrinter):
         return f"{plain}{part}.to({torch_dtype(target)})"
 
     def infix(self, function: str, inner: DType) -> str | None:
-        """Python's operators."""
-        return _OPERATORS.get(function)
+        """Python's operators; torch orders no complex numbers."""
+        return None if inner.kind == "complex" and function in _ORDERS else _OPERATORS.get(function)
 
     def called(self, function: str, operands: Sequence[str], inner: DType) -> str:
         """A function of torch, or what stands for one that it has not."""
@@ -60,6 +60,9 @@ class TorchPrinter(TypedPrinter):
             raise UnsupportedError(f"torch has no {function} of {inner}; use backend='numpy'")
         if function in _RULES:
             return _RULES[function](operands, inner)
+        if function in _ORDERS:
+            self.source.helpers.add("_precedes")
+            return _ORDERS[function](*operands)
         if function in ("floor", "abs") and (
             inner.kind in ("bool", "uint") or (function == "floor" and not inner.is_inexact)
         ):
@@ -82,6 +85,13 @@ def _sign(operands: Sequence[str], inner: DType) -> str:
     return f"torch.where(torch.isnan({x}), {x}, torch.sign({x}))" if inner.is_inexact else f"torch.sign({x})"
 
 
+# Of complex numbers, which NumPy orders by their real parts, and then by the imaginary ones.
+_ORDERS: dict[str, Callable[[str, str], str]] = {
+    "lt": lambda x, y: f"_precedes({x}, {y})",
+    "gt": lambda x, y: f"_precedes({y}, {x})",
+    "le": lambda x, y: f"_precedes({x}, {y}, True)",
+    "ge": lambda x, y: f"_precedes({y}, {x}, True)",
+}
 _RULES: dict[str, Callable[[Sequence[str], DType], str]] = {
     "sign": _sign,
     "neg": lambda x, inner: f"torch.neg({x[0]})",

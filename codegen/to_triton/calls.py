@@ -29,7 +29,7 @@ def loop_lines(
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
     name = source.temporary("block_kernel")
     try:
-        kernel = TritonKernel(loop, name, outside, source, sizes, tiling)
+        kernel = TritonKernel(loop, name, outside, source, sizes, tiling, _anywhere(loop, call, source))
         lines = kernel.function()
     except NoForm as reason:
         return [
@@ -39,6 +39,13 @@ def loop_lines(
     source.kernels.append(lines)
     source.kernel_helpers |= kernel.helpers
     return _Launch(kernel, call, source).lines()
+
+
+def _anywhere(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:
+    """The operands that need not be without gaps: what callers give, and views."""
+    known = source.program.buffer_map()
+    given = zip(loop.body.inputs, (known[name] for name in call.inputs), strict=True)
+    return [inner for inner, outer in given if outer.role == "input" or outer.base is not None]
 
 
 class _Launch:
@@ -54,7 +61,12 @@ class _Launch:
         made, after, given = [], [], []
         for buffer, operand in self.operands.items():
             known = self.kernel.buffers[buffer]
-            given.append(self._laid_out(operand, known.layout) if known.type.shape else operand)
+            if buffer in self.kernel.strides:
+                self.source.helpers.add("_in_place")
+                made.append(f"{operand} = _in_place({operand}, {known.layout[-1]})")
+                given.append(operand)
+            else:
+                given.append(self._laid_out(operand, known.layout) if known.type.shape else operand)
         for buffer, target in self.results.items():
             how, type = self.kernel.axes.parts.get(buffer), self.kernel.buffers[buffer].type
             if how is None:
@@ -118,6 +130,8 @@ class _Launch:
         """The kernel's numbers, in the order of its parameters."""
         dimensions = self.kernel.tile.dimensions
         given = [self.source.size(x.count) for x in dimensions if x.is_counted]
+        for buffer, names in self.kernel.strides.items():
+            given += [f"{name}={self.operands[buffer]}.stride({axis})" for axis, name in enumerate(names)]
         for name, symbol in self.kernel.used.items():
             self.source.used_dims.add(symbol)
             given.append(f"{name}={self.source.dims[symbol]}")

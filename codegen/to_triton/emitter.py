@@ -63,6 +63,7 @@ class _Emitter(ModuleEmitter):
         tiling: Tiling,
     ) -> None:
         self.sizes, self.tiling = sizes, tiling
+        _check_dtypes(program)
         super().__init__(program, name, description, formulas)
 
     def make_source(self, names: Names, buffers: dict[str, str], dims: dict[str, str]) -> TorchSource:
@@ -119,6 +120,16 @@ class _Emitter(ModuleEmitter):
     def result(self, name: str) -> str:
         """The tensor."""
         return self.source.buffers[name]
+
+
+def _check_dtypes(program: Program) -> None:
+    """Raise ``UnsupportedError`` where torch cannot compute with a value's dtype."""
+    for buffer in program.buffers:
+        if buffer.role != "shape":
+            torch_dtype(buffer.type.dtype)
+    for call in program.calls:
+        if isinstance(call.kernel, BlockLoop):
+            _check_dtypes(call.kernel.body)
 
 
 def _constant_lines(name: str, node: Node) -> list[str]:

@@ -184,6 +184,12 @@ def _finite(x):
 
 
 @triton.jit
+def _rescaling(old, new):
+    """What terms relative to the maximum ``old`` are multiplied by to be relative to ``new``; of none, 0."""
+    return tl.where(old == float("-inf"), 0.0, tl.exp(_finite(old) - _finite(new)))
+
+
+@triton.jit
 def _arctan(x):
     """The angle whose tangent is x: by a rational function, around 0, 1 and infinity."""
     y = tl.abs(x)

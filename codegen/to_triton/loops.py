@@ -8,7 +8,7 @@ over blocks are written once for each program, and reduced by torch, always in o
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
@@ -21,7 +21,8 @@ from ..names import Names, docstring_text
 from ..source import Source
 from ..typed_scalars import TypedValue, within
 from .axes import Axes, Index, PlacedStep, axes_of
-from .reductions import REDUCTIONS, expanded
+from .chunks import ChunkedBody
+from .reductions import REDUCTIONS, Reduction, expanded
 from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
 
@@ -31,7 +32,10 @@ _WIDE = 2**30  # elements from which on positions take 64 bits; those of a tile'
 
 
 class TritonKernel:
-    """The kernel of one loop: its lines, and what it is called with."""
+    """The kernel of one loop: its lines, and what it is called with.
+
+    Operands that may lie ``anywhere`` are read by their strides, where no two of their axes are one in the tile.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class TritonKernel:
         source: Source,
         sizes: Mapping[str, int],
         tiling: Tiling,
+        anywhere: Collection[str] = (),
     ) -> None:
         self.loop, self.name = loop, name
         self.buffers = loop.body.buffer_map()
@@ -52,7 +57,8 @@ class TritonKernel:
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
         self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
         self.place = {index: k for k, each in enumerate(self.tile.dimensions) for index in each.indices}
-        self.names = Names(["tl", "triton", "program", "p_program", "c_program", "iteration"])
+        # What positions are called comes first: a dim may have any name, p and c among them.
+        self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *_names_of(self.tile)])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -60,8 +66,11 @@ class TritonKernel:
             buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_ptr")
             for buffer in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
         }
-        for each in self.tile.dimensions:
-            self.names.identifier(each.name)
+        self.strides = {
+            buffer: [self.names.identifier(f"{operands.get(buffer, buffer)}_stride{axis}") for axis in axes]
+            for buffer in anywhere
+            if (axes := self._plain_axes(buffer))
+        }
         self.hints = {buffer: operands.get(buffer, buffer) for buffer in loop.body.outputs}
         self.is_wide = self._needs_wide()
         self.lines: list[str] = []
@@ -75,8 +84,9 @@ class TritonKernel:
     def function(self) -> list[str]:
         """The kernel's source."""
         self._positions()
-        if self._chunk() is not None:
-            self._chunked_body()
+        chunk = self.tile.part("chunk")
+        if chunk is not None:
+            ChunkedBody(self, chunk).write()
         else:
             self._body()
         body = [text for text in self.lines if text.strip()]
@@ -100,7 +110,7 @@ class TritonKernel:
         return [f"{each.name}_count" for each in self.tile.dimensions if each.is_counted]
 
     def _constants(self) -> list[str]:
-        sizes = [f"{name}: tl.constexpr" for name in self.used]
+        sizes = [f"{name}: tl.constexpr" for names in (*self.strides.values(), self.used) for name in names]
         wide = ["WIDE: tl.constexpr"] if self.is_wide is None else []
         return [*sizes, *wide, *(f"{each.constant}: tl.constexpr" for each in self.tile.dimensions)]
 
@@ -109,6 +119,17 @@ class TritonKernel:
         """The dims whose sizes the kernel reads, by their names in it."""
         return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims)}
 
+    def _plain_axes(self, buffer: str) -> range:
+        """All axes of an operand, where each is a dimension of the tile by itself; else none."""
+        read = [
+            placed.operand(k)
+            for placed in self.axes.steps
+            for k, operand in enumerate(placed.step.operands)
+            if operand.buffer == buffer
+        ]
+        used = [self.tile.dimensions[self.place[x]] for indices in read for x in indices if x is not None]
+        return range(len(self.buffers[buffer].type.shape) if all(len(x.indices) == 1 for x in used) else 0)
+
     def _needs_wide(self) -> bool | None:
         """Whether positions take 64 bits; None where that is known at the call only."""
         most = [product(self.whole_shape(each)) for each in self.parameters]
@@ -116,43 +137,45 @@ class TritonKernel:
             return any(isinstance(each, int) and each >= _WIDE for each in most)
         return None
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """A line of the body, as deep as the loops that it is in."""
         self.lines.append(_INDENT * self.depth + text)
 
-    def _comment(self, text: str) -> None:
-        self._line(f"# {docstring_text(text)}")
+    def comment(self, text: str) -> None:
+        """A comment, whatever the text is."""
+        self.line(f"# {docstring_text(text)}")
 
     # --- positions -----------------------------------------------------------------------------
 
     def _positions(self) -> None:
         """The tile's first position along each dimension, from the number of the program."""
         outer = [x for x in self.tile.dimensions if x.part in ("parallel", "combined")]
-        self._line(f"program = {self._widened('tl.program_id(0)')}")
+        self.line(f"program = {self._widened('tl.program_id(0)')}")
         if len(outer) == 2:
             blocks = f"tl.cdiv({self.count(outer[0])}, {outer[0].constant})"
-            self._line(f"{outer[0].name}_program = program % {blocks}")
-            self._line(f"{outer[1].name}_program = program // {blocks}")
+            self.line(f"{outer[0].name}_program = program % {blocks}")
+            self.line(f"{outer[1].name}_program = program // {blocks}")
         for each in self.tile.dimensions:
             if each.part == "parallel":
                 start = f"{each.name}_program" if len(outer) == 2 else "program"
-                self._define(each, f"{start} * {each.constant} + ")
+                self.define(each, f"{start} * {each.constant} + ")
             elif each.part == "inner":
-                self._define(each, "")
+                self.define(each, "")
             elif each.part == "combined" and self.tile.iterations == 1:
-                self._define(each, f"{self._combined_program()} * {each.constant} + ")
+                self.define(each, f"{self._combined_program()} * {each.constant} + ")
 
     def _combined_program(self) -> str:
         return "c_program" if self.tile.part("parallel") else "program"
 
-    def _define(self, each: Dimension, start: str) -> None:
+    def define(self, each: Dimension, start: str) -> None:
         """The positions of a dimension, as a tile that is long in it alone."""
         steps = f"tl.arange(0, {each.constant})"
         view = [":" if x is each else "None" for x in self.tile.dimensions]
         index = f"[{', '.join(view)}]" if len(view) > 1 else ""
         code = f"{start}{self._widened(steps)}"
-        self._line(f"{each.name} = {within(code) if index else code}{index}")
+        self.line(f"{each.name} = {within(code) if index else code}{index}")
         if self._is_partial(each):
-            self._line(f"{each.name}_mask = {each.name} < {self.count(each)}")
+            self.line(f"{each.name}_mask = {each.name} < {self.count(each)}")
 
     def _widened(self, code: str) -> str:
         if self.is_wide is None:
@@ -160,8 +183,8 @@ class TritonKernel:
         return f"{code}.to(tl.int64)" if self.is_wide else code
 
     def _is_partial(self, each: Dimension) -> bool:
-        """Whether the last tile may overhang."""
-        if not isinstance(each.count, int) or each.count % each.planned:
+        """Whether the last tile may overhang; of no positions every tile does."""
+        if not isinstance(each.count, int) or each.count == 0 or each.count % each.planned:
             return True
         return each.part == "combined" and each.count % (each.planned * self.tile.iterations) != 0
 
@@ -186,7 +209,13 @@ class TritonKernel:
         return [self.loop.size if size == block else size for size in self.buffers[buffer].type.shape]
 
     def address(self, buffer: str, indices: Sequence[Index | None]) -> str:
-        """The elements of a tensor that is whole in memory, without gaps, in the planned order of its axes."""
+        """The elements of a tensor in memory: by its strides, or without gaps, in the planned order of its axes."""
+        if buffer in self.strides:
+            terms = [self.parameters[buffer]]
+            for index, name in zip(indices, self.strides[buffer], strict=True):
+                if index is not None:
+                    terms.append(f"{self.tile.dimensions[self.place[index]].name} * {name}")
+            return " + ".join(terms)
         shape, layout = self.whole_shape(buffer), self._layout(self.buffers[buffer])
         strides: dict[Index, Size] = {}
         stride: Size = 1
@@ -242,14 +271,14 @@ class TritonKernel:
             given = f", mask={mask}, other=0" if mask else ""
             code = f"tl.load({self.address(buffer, indices)}{given})"
             if not self.dims(indices):  # as a tile, since the interpreter compares no scalars with tiles
-                code = f"tl.broadcast_to({code}, [{', '.join(self._extents(frozenset()))}])"
-            self._line(f"{known} = {code}")
+                code = f"tl.broadcast_to({code}, [{', '.join(self.extents(frozenset()))}])"
+            self.line(f"{known} = {code}")
             if self.dtypes[buffer] in HALVES:
-                self._line(f"{known} = {known}.to(tl.float32)")
+                self.line(f"{known} = {known}.to(tl.float32)")
             self.loaded[buffer, indices] = known
         return known
 
-    def _computed(self, placed: PlacedStep) -> tuple[str, frozenset[int]]:
+    def computed(self, placed: PlacedStep) -> tuple[str, frozenset[int]]:
         """A step's values before its reduction, and the dimensions that they have."""
         step, operands, dims = placed.step, [], frozenset[int]()
         for k, operand in enumerate(step.operands):
@@ -267,53 +296,67 @@ class TritonKernel:
         if isinstance(step.expression, Argument) and dtype in HALVES and operands[0].dtype is not dtype:
             code = f"{within(code)}.to({TRITON_DTYPES[dtype]}).to(tl.float32)"
         for text in statements:
-            self._line(text)
+            self.line(text)
         return code, dims
 
-    def _hint(self, buffer: str) -> str:
+    def hint(self, buffer: str) -> str:
+        """What a value is to be called."""
         return self.hints.get(buffer, f"v{buffer.removeprefix('t')}")
 
-    def _named(self, buffer: str, code: str) -> str:
+    def named(self, buffer: str, code: str) -> str:
+        """A name for the value of an expression."""
         if code.isidentifier():
             return code
-        name = self.names.identifier(self._hint(buffer))
-        self._line(f"{name} = {code}")
+        name = self.names.identifier(self.hint(buffer))
+        self.line(f"{name} = {code}")
         return name
 
-    def _step(self, placed: PlacedStep) -> None:
+    def step(self, placed: PlacedStep) -> None:
         """Compute a step; a reduction that a loop runs over goes into its accumulator."""
         step = placed.step
-        self._comment(step.text)
-        code, dims = self._computed(placed)
-        if step.reduction is not None:
-            gone = self.dims(tuple(placed.reduced))
-            rule = REDUCTIONS.get(step.reduction)
-            if rule is None:
-                raise NoForm(f"reduction {step.reduction}")
-            dtype = self.dtypes[step.buffer]
-            value = rule.ready(self._named(step.buffer, code), self.mask(gone), dtype)
-            value = self._spread(value, dims, gone)
-            dims |= gone
+        if step.reduction is None:
+            self.comment(step.text)
+            code, dims = self.computed(placed)
+        else:
+            rule = self._rule(placed)
+            value, dims = self.reducible(placed, rule)
+            dtype, gone = self.dtypes[step.buffer], self.dims(tuple(placed.reduced))
             if step.buffer in self.accumulators:
                 name, _ = self.accumulators[step.buffer]
-                self._line(f"{name} = {rule.joined(name, value, dtype, self.helpers)}")
+                self.line(f"{name} = {rule.joined(name, value, dtype, self.helpers)}")
                 return
             code = rule.reduced(value, sorted(gone), dtype, self.helpers)
             dims -= gone
-        self.values[step.buffer] = self._named(step.buffer, code), dims
-        self._write(placed)
+        self.values[step.buffer] = self.named(step.buffer, code), dims
+        self.write(placed)
+
+    @staticmethod
+    def _rule(placed: PlacedStep) -> Reduction:
+        rule = REDUCTIONS.get(placed.step.reduction or "")
+        if rule is None:
+            raise NoForm(f"reduction {placed.step.reduction}")
+        return rule
+
+    def reducible(self, placed: PlacedStep, rule: Reduction) -> tuple[str, frozenset[int]]:
+        """A step's values before its reduction, with what combines to nothing where the tile overhangs; their dims."""
+        step, gone = placed.step, self.dims(tuple(placed.reduced))
+        self.comment(step.text)
+        code, dims = self.computed(placed)
+        value = rule.ready(self.named(step.buffer, code), self.mask(gone), self.dtypes[step.buffer])
+        return self._spread(value, dims, gone), dims | gone
 
     def _spread(self, value: str, dims: frozenset[int], gone: frozenset[int]) -> str:
         """The value repeated along dimensions that are reduced and that it has not."""
         missing = [k for k in gone - dims if not self._is_partial(self.tile.dimensions[k])]
         if not missing:
             return value
-        return f"tl.broadcast_to({value}, [{', '.join(self._extents(dims | gone))}])"
+        return f"tl.broadcast_to({value}, [{', '.join(self.extents(dims | gone))}])"
 
-    def _extents(self, dims: frozenset[int]) -> list[str]:
+    def extents(self, dims: frozenset[int]) -> list[str]:
+        """How long a tile with these dimensions is along each."""
         return [x.constant if k in dims else "1" for k, x in enumerate(self.tile.dimensions)]
 
-    def _write(self, placed: PlacedStep) -> None:
+    def write(self, placed: PlacedStep) -> None:
         """Write a result: to its place, or to the program's part of what is combined."""
         buffer = placed.step.buffer
         if buffer not in self.results:
@@ -323,7 +366,7 @@ class TritonKernel:
         address = self._part_address(placed) if is_part else self.address(buffer, placed.result)
         value = self.values[buffer][0]
         mask = self.mask(dims)
-        self._line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
+        self.line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
 
     def _part_address(self, placed: PlacedStep) -> str:
         """The program's part: one result after another, each with its axes in order."""
@@ -345,111 +388,46 @@ class TritonKernel:
         combined = self.tile.part("combined")
         if combined is None or self.tile.iterations == 1:
             for placed in self.axes.steps:
-                self._step(placed)
+                self.step(placed)
             return
         gathered = [x for x in self.axes.steps if x.step.buffer in self.axes.parts]
         for placed in gathered:
-            self._accumulate(placed)
-        self._line(f"for iteration in range({self.tile.iterations}):")
+            self.accumulate(placed)
+        self.line(f"for iteration in range({self.tile.iterations}):")
         self.depth += 1
         start = f"({self._combined_program()} * {self.tile.iterations} + iteration) * {combined.constant} + "
-        self._define(combined, start)
+        self.define(combined, start)
         for placed in self.axes.steps:
-            self._step(placed)
+            self.step(placed)
         self.depth -= 1
         for placed in gathered:
-            self._finish(placed)
+            self.finish(placed)
 
-    def _accumulate(self, placed: PlacedStep) -> None:
+    def accumulate(self, placed: PlacedStep) -> None:
         """An accumulator with as many elements as what it takes in."""
         step, dtype = placed.step, self.dtypes[placed.step.buffer]
-        rule = REDUCTIONS.get(step.reduction or "")
-        if rule is None:
-            raise NoForm(f"reduction {step.reduction}")
+        rule = self._rule(placed)
         dims = self._dims_before(placed)
-        name = self.names.identifier(f"{self._hint(step.buffer)}_{step.reduction}")
+        name = self.names.identifier(f"{self.hint(step.buffer)}_{step.reduction}")
         self.accumulators[step.buffer] = name, dims
-        extents = ", ".join(self._extents(dims))
-        self._line(f"{name} = tl.full([{extents}], {rule.neutral(dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})")
+        extents = ", ".join(self.extents(dims))
+        self.line(f"{name} = tl.full([{extents}], {rule.neutral(dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})")
 
     def _dims_before(self, placed: PlacedStep) -> frozenset[int]:
         """The dimensions of a step's space that its values have before they are reduced."""
         return self.dims(tuple(placed.space))
 
-    def _finish(self, placed: PlacedStep) -> None:
+    def finish(self, placed: PlacedStep) -> None:
+        """What an accumulator has taken in becomes the value of its step."""
         step, dtype = placed.step, self.dtypes[placed.step.buffer]
         name, dims = self.accumulators.pop(step.buffer)
         gone = self.dims(tuple(placed.reduced))
         code = REDUCTIONS[step.reduction or ""].reduced(name, sorted(gone), dtype, self.helpers)
-        self.values[step.buffer] = self._named(step.buffer, code), dims - gone
-        self._write(placed)
-
-    # --- an inner index in chunks --------------------------------------------------------------
-
-    def _chunk(self) -> Dimension | None:
-        return self.tile.part("chunk")
-
-    def _chunked_body(self) -> None:
-        """Stage after stage: a loop over chunks for what can be reduced, then what follows from it.
-
-        Values along the chunked index are computed anew in each loop; what they are computed from is read again.
-        """
-        chunk = self._chunk()
-        assert chunk is not None
-        index = chunk.indices[0]  # where it goes the others go
-        stages = _stages(self.axes.steps, index)
-        for stage in range(max(stages.values(), default=0) + 1):
-            for placed in self.axes.steps:
-                if stages[placed.step.buffer] == stage and index not in placed.space:
-                    self._step(placed)
-            self._chunk_loop(chunk, index, stage, stages)
-
-    def _chunk_loop(self, chunk: Dimension, index: Index, stage: int, stages: Mapping[str, int]) -> None:
-        inside = [x for x in self.axes.steps if index in x.space and stages[x.step.buffer] <= stage]
-        goals = [
-            x
-            for x in inside
-            if stages[x.step.buffer] == stage and (index in x.reduced or x.step.buffer in self.results)
-        ]
-        ended = [x for x in goals if index in x.reduced]
-        wanted = _needed(goals, [x for x in inside if index not in x.reduced or x in ended])
-        if not wanted:
-            return
-        for placed in ended:
-            self._accumulate(placed)
-        outside, loaded, results = dict(self.values), dict(self.loaded), self.results
-        self.results = results & {x.step.buffer for x in goals}
-        start = self.names.identifier("start")
-        self._line(f"for {start} in range(0, {self.count(chunk)}, {chunk.constant}):")
-        self.depth += 1
-        self._define(chunk, f"{start} + ")
-        for placed in inside:
-            if placed.step.buffer in wanted:
-                self._step(placed)
-        self.depth -= 1
-        self.values, self.loaded, self.results = outside, loaded, results
-        for placed in ended:
-            self._finish(placed)
+        self.values[step.buffer] = self.named(step.buffer, code), dims - gone
+        self.write(placed)
 
 
-def _stages(steps: Sequence[PlacedStep], index: Index) -> dict[str, int]:
-    """For each step, how many reductions over the index must be done before it."""
-    found: dict[str, int] = {}
-    reducing = {x.step.buffer for x in steps if index in x.reduced}
-    for placed in steps:
-        before = [found[x.buffer] + (x.buffer in reducing) for x in placed.step.operands if x.buffer in found]
-        found[placed.step.buffer] = max(before, default=0)
-    return found
-
-
-def _needed(goals: Sequence[PlacedStep], inside: Sequence[PlacedStep]) -> set[str]:
-    """The steps of a loop that these need, themselves among them."""
-    by_name = {x.step.buffer: x for x in inside}
-    wanted: set[str] = set()
-    stack = [x.step.buffer for x in goals]
-    while stack:
-        name = stack.pop()
-        if name not in wanted:
-            wanted.add(name)
-            stack += [x.buffer for x in by_name[name].step.operands if x.buffer in by_name]
-    return wanted
+def _names_of(tile: Tile) -> list[str]:
+    """The names that a kernel has for the dimensions of its tile."""
+    derived = [f"{x.name}{end}" for x in tile.dimensions for end in ("", "_mask", "_count", "_program")]
+    return derived + [x.constant for x in tile.dimensions]

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ...ir import DType
 from ...ir.loop_steps import NoForm
 from ...ir.scalar import Number
+from ..coefficients import wrapped
 from ..to_torch.source import torch_number
 from ..typed_scalars import TypedPrinter, within
 
@@ -109,14 +110,14 @@ class TritonPrinter(TypedPrinter):
 
 
 def _number(value: Number, dtype: DType) -> str:
-    """A number as Triton reads it."""
+    """A number as Triton reads it; integers wrap, as NumPy's do."""
     if isinstance(value, complex):
         raise NoForm("complex numbers")
     if dtype is DType.bool:
         return repr(bool(value))
     if dtype.is_inexact:
         return torch_number(float(value))
-    return torch_number(int(value))
+    return torch_number(wrapped(int(value), dtype))
 
 
 def _extremum(function: str) -> Callable[[Sequence[str], DType], str]:

@@ -34,12 +34,13 @@ def merge_broadcast(node: Node, context: Context) -> Node | None:
 
 @rule(Cast)
 def cast_inside(node: Node, context: Context) -> Node | None:
-    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once."""
+    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once, to a dtype that NumPy has."""
     assert isinstance(node.op, Cast)
     inner = node.operands[0]
     if isinstance(inner.op, Broadcast):
         return build.broadcast(build.cast(inner.operands[0], node.op.dtype), inner.op.axes, inner.op.shape)
-    if isinstance(inner.op, Constant) and inner.type.dtype.kind != "complex":
+    has_array = node.op.dtype.in_numpy and inner.type.dtype.kind != "complex"
+    if isinstance(inner.op, Constant) and has_array:
         return build.constant(inner.op.array.astype(to_numpy_dtype(node.op.dtype)))
     return None
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ...ir import Node
 from ..memory.indices import Index, indices_of
 
 Members = dict[Node, Index]
+_MOST_CHOICES = 64  # of one stream: where streams that read one tensor are joined, theirs multiply
 
 
 @dataclass
@@ -84,17 +86,17 @@ class _Search:
             if first is None:
                 first = number
                 continue
-            together = [
+            pairs = (
                 {**mine, **its}
                 for mine in self._stream(first).choices
                 for its in self._stream(number).choices
                 if _read_along(source, mine, readers[first]) == _read_along(source, its, nodes) is not None
-            ]
+            )
+            together = list(islice(pairs, _MOST_CHOICES))
             below = {self._now(x) for each in (first, number) for x in self._stream(each).below}
             apart = not below & {first, number} and not any(self._reaches(x, {first, number}) for x in below)
             if together and apart:
-                self._merged(first, number)
-                self._stream(first).choices = together
+                self._merged(first, number, together)
                 readers[first] += nodes
 
     def _joined(self, node: Node) -> int | None:
@@ -107,7 +109,7 @@ class _Search:
             choices = self._choices(node, {number} if taken is None else {taken, number})
             if not choices or not self._is_convex(node, {number} if taken is None else {taken, number}):
                 continue
-            taken = number if taken is None else self._merged(taken, number)
+            taken = number if taken is None else self._merged(taken, number, choices)
         if taken is None:
             return None
         self._stream(taken).choices = self._choices(node, {taken})
@@ -153,11 +155,11 @@ class _Search:
             seen |= below
         return False
 
-    def _merged(self, first: int, second: int) -> int:
-        """One stream of two; the choices are set by the caller, whose node ties the two together."""
+    def _merged(self, first: int, second: int, choices: list[Members]) -> int:
+        """One stream of two, with these choices."""
         keep, gone = self._stream(first), self._stream(second)
         keep.below = {self._now(x) for x in keep.below | gone.below} - {first, second}
-        keep.choices = [{**mine, **its} for mine in keep.choices for its in gone.choices]
+        keep.choices = choices
         self.streams[second] = None
         self.moved[second] = first
         return first

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from random_programs.comparison import otus_outputs
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 
 import otus

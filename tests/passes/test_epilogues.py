@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 from programs import leaf
-from random_programs.comparison import otus_outputs
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 
 import otus

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evaluation import assert_close, assert_round_trip
 from programs import Array, leaf, run_emitted
-from random_programs.comparison import otus_outputs
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 
 import otus

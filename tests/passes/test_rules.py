@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from evaluation import assert_close, assert_round_trip
-from random_programs.comparison import otus_outputs
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 from rule_cases import CASES, ODD_CASES, Build, Tensors
 

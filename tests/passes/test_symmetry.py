@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from evaluation import assert_close
-from random_programs.comparison import otus_outputs
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 
 import otus

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from random_programs.comparison import otus_outputs
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 
 import otus

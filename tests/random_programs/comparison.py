@@ -6,40 +6,12 @@ from typing import Any
 
 import numpy as np
 from evaluation import assert_close, run
-from function_cases import JAX, OTUS
+from function_cases import JAX
 from oracles import jax
+from random_programs.outputs import SMALL_RESULT, TOLERANCE, is_small, otus_outputs, vectors
 from random_programs.programs import Program
 
-import otus
 from otus.structures import flatten
-
-_SMALL_INPUT, _SMALL_RESULT = 12, 30
-TOLERANCE = 1e-8
-
-
-def is_small(program: Program) -> bool:
-    """Whether explicit Jacobians and Hessians are compared as well."""
-    return sum(int(np.prod(shape)) for shape in program.inputs) <= _SMALL_INPUT
-
-
-def vectors(program: Program) -> list[np.ndarray]:
-    rng = np.random.default_rng([program.seed, 7])
-    return [rng.standard_normal(shape) for shape in program.inputs]
-
-
-def otus_outputs(program: Program) -> dict[str, Any]:
-    x = [otus.tensor(f"x{k}", shape) for k, shape in enumerate(program.inputs)]
-    results = program.results(OTUS, x)
-    loss = program.loss(OTUS, x)
-    outputs: dict[str, Any] = {"values": results, "gradient": otus.grad(loss, x)}
-    if is_small(program):
-        v, y = vectors(program), results[-1]
-        outputs["hvp"] = otus.hvp(loss, x, v)
-        outputs["jtjvp"] = otus.jtjvp(y, x, v)
-        outputs["hessian"] = otus.hessian(loss, x)
-        if np.prod(y.shape) <= _SMALL_RESULT:
-            outputs["jacobian"] = otus.jacobian(y, x)
-    return outputs
 
 
 def jax_outputs(program: Program, compiled: bool = True) -> dict[str, Any]:
@@ -60,7 +32,7 @@ def jax_outputs(program: Program, compiled: bool = True) -> dict[str, Any]:
             found["hvp"] = jax.jvp(gradient, x, v)[1]
             found["jtjvp"] = jax.vjp(last, *x)[1](pushed)
             found["hessian"] = jax.jacfwd(gradient, places)(*x)
-            if np.prod(y.shape) <= _SMALL_RESULT:
+            if np.prod(y.shape) <= SMALL_RESULT:
                 found["jacobian"] = jax.jacrev(last, places)(*x)
         return found
 

@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 from evaluation import assert_close
-from random_programs.comparison import TOLERANCE, otus_outputs
+from random_programs.outputs import TOLERANCE, otus_outputs
 from random_programs.programs import random_program
 
 import otus

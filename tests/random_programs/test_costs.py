@@ -16,8 +16,8 @@ from math import prod
 
 import pytest
 from evaluation import assert_close
-from random_programs.comparison import otus_outputs
 from random_programs.networks import Network
+from random_programs.outputs import otus_outputs
 from random_programs.programs import random_program
 
 import otus

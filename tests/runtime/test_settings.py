@@ -12,7 +12,7 @@ from otus.runtime.settings import VARIABLES, Settings, SettingsError, list_setti
 
 def test_defaults() -> None:
     found = settings({"XDG_CACHE_HOME": "/somewhere"})
-    assert found == Settings(0, False, None, True, Path("/somewhere/otus"), False, True)
+    assert found == Settings(0, False, None, True, Path("/somewhere/otus"), False, None, True, True)
     assert settings({}).cache_folder == Path.home() / ".cache" / "otus"
     assert settings({"OTUS_DEBUG": "", "OTUS_CHECK": "", "NO_COLOR": ""}).debug == 0
 
@@ -28,7 +28,9 @@ def test_values_are_read_at_every_call(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("OTUS_CACHE", "0")
     monkeypatch.setenv("OTUS_AUTOTUNE", "1")
     monkeypatch.setenv("OTUS_CACHE_DIR", str(tmp_path / "new"))
-    assert settings() == Settings(3, True, tmp_path, False, tmp_path / "new", True, False)
+    monkeypatch.setenv("OTUS_DEVICE", "1")
+    monkeypatch.setenv("OTUS_CUDA_GRAPHS", "0")
+    assert settings() == Settings(3, True, tmp_path, False, tmp_path / "new", True, "cuda:1", False, False)
     monkeypatch.setenv("OTUS_DEBUG", "4")
     assert settings().debug == 4
 
@@ -40,6 +42,7 @@ def test_values_are_read_at_every_call(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("OTUS_DEBUG", "yes", "0, 1"),
         ("OTUS_CHECK", "true", "0 or 1"),
         ("OTUS_CACHE", "/a/folder", "0 or 1"),
+        ("OTUS_DEVICE", "gpu", "cuda, or cuda:1 and so on"),
     ],
 )
 def test_bad_values_say_what_is_accepted(name: str, value: str, accepted: str) -> None:
@@ -59,11 +62,6 @@ def test_the_list_says_where_values_come_from() -> None:
     assert (rows["OTUS_DEBUG"].value, rows["OTUS_DEBUG"].source) == ("2", "environment")
     assert (rows["OTUS_CHECK"].value, rows["OTUS_CHECK"].source) == ("0", "default")
     assert list(rows) == [
-        "OTUS_DEBUG",
-        "OTUS_CHECK",
-        "OTUS_DUMP",
-        "OTUS_CACHE",
-        "OTUS_CACHE_DIR",
-        "OTUS_AUTOTUNE",
-        "NO_COLOR",
-    ]
+        "OTUS_DEBUG", "OTUS_CHECK", "OTUS_DUMP", "OTUS_CACHE", "OTUS_CACHE_DIR", "OTUS_AUTOTUNE", "OTUS_DEVICE",
+        "OTUS_CUDA_GRAPHS", "NO_COLOR",
+    ]  # fmt: skip

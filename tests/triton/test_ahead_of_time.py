@@ -16,6 +16,7 @@ from triton_kernels import SHARED, compile_ahead, launches
 import otus
 
 ROWS, COLUMNS = 4096, 1024
+REGISTERS = 65536  # of all threads of a program
 
 
 def _inputs(dtype: str, *shape: int) -> list[Any]:
@@ -31,6 +32,18 @@ def _softmax(dtype: str) -> list[Any]:
 def _softmax_of_many(dtype: str) -> list[Any]:
     x, _ = _inputs(dtype, 64, 50257)
     return [otus.softmax(x, axis=-1)]
+
+
+def _gradient_in_chunks(dtype: str) -> list[Any]:
+    """Two sums relative to a running maximum, and one after them."""
+    x, u = _inputs(dtype, 64, 32768)
+    return [otus.logsumexp(x, axis=1), otus.vjp(otus.softmax(x, axis=-1), [x], [u])[0]]
+
+
+def _whole(dtype: str) -> list[Any]:
+    """Positions of 64 bits; results combined over the programs."""
+    x, u = _inputs(dtype, 2**21, 1024)
+    return [(otus.tanh(x) * u).sum(), otus.exp(x) * u]
 
 
 def _layer_norm(dtype: str) -> list[Any]:
@@ -65,6 +78,10 @@ CASES: dict[str, tuple[Callable[[str], list[Any]], str]] = {
     "softmax-float64": (_softmax, "float64"),
     "softmax-bfloat16": (_softmax, "bfloat16"),
     "softmax_of_many-float32": (_softmax_of_many, "float32"),
+    "gradient_in_chunks-float32": (_gradient_in_chunks, "float32"),
+    "gradient_in_chunks-float64": (_gradient_in_chunks, "float64"),
+    "whole-float32": (_whole, "float32"),
+    "whole-bfloat16": (_whole, "bfloat16"),
     "layer_norm-float32": (_layer_norm, "float32"),
     "layer_norm-float16": (_layer_norm, "float16"),
     "gelu-float32": (_gelu, "float32"),
@@ -91,5 +108,7 @@ def test_kernels_compile_for_gpus(name: str) -> None:
             compiled = compile_ahead(launch, architecture)
             assert compiled.spilled == 0, launch.kernel
             assert compiled.shared <= SHARED[architecture]
+            assert 0 < compiled.registers * compiled.threads <= REGISTERS
+            assert compiled.cubin.startswith(b"\x7fELF")
             odd = "softmax_of_many" in name  # its rows begin anywhere
             assert odd or "ld.global.v" in compiled.ptx, launch.kernel

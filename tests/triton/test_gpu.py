@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from evaluation import assert_close
-from random_programs.comparison import TOLERANCE, otus_outputs
+from random_programs.outputs import TOLERANCE, otus_outputs
 from random_programs.programs import random_program
 
 pytest.importorskip("torch")
@@ -66,11 +67,14 @@ def test_random_programs(seed: int) -> None:
         assert_close(value, wanted, TOLERANCE, TOLERANCE, f"seed {seed}, output {position}\n{function.source}")
 
 
-def test_calls_do_not_wait() -> None:
+@pytest.mark.parametrize("graphs", ["0", "1"])
+def test_calls_do_not_wait(graphs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTUS_CUDA_GRAPHS", graphs)
     function = otus.compile(CASES["layer norm"], backend="triton")
     data = {"x": torch.randn((64, 96)), "u": torch.randn((64, 96)), "w": torch.randn(96)}
     given = {name: value.double().cuda() for name, value in data.items()}
-    function(**given)
+    for _ in range(3):  # the second records, for which it waits
+        function(**given)
     torch.cuda.set_sync_debug_mode("error")
     try:
         function(**given)
@@ -91,3 +95,103 @@ def test_tensors_on_the_host_come_back_to_it() -> None:
     x = torch.randn((3, 4), dtype=torch.float64)
     assert function(x).device == x.device
     assert type(function(x.numpy())) is np.ndarray
+
+
+# --- CUDA graphs -------------------------------------------------------------------------------
+
+SMALL = otus.softmax(otus.tanh(X @ otus.tensor("m", ("j", "j"))) @ otus.tensor("m", ("j", "j")), axis=-1)
+
+
+def small(x: Any, m: Any) -> Any:
+    return torch.softmax(torch.tanh(x @ m) @ m, -1)
+
+
+def given(seed: int) -> dict[str, Any]:
+    torch.manual_seed(seed)
+    return {
+        name: torch.randn(shape, dtype=torch.float64, device="cuda") for name, shape in (("x", (5, 4)), ("m", (4, 4)))
+    }
+
+
+def test_replays_give_new_results() -> None:
+    outputs = {"y": SMALL, "g": otus.grad(SMALL.max(), X)}
+    function = otus.compile(outputs, backend="triton", dims={"i": 5, "j": 4})
+    assert function.plan_for().replayed
+    results = [(each := given(seed), function(**each)["y"]) for seed in range(8)]
+    for each, found in results:
+        torch.testing.assert_close(found, small(**each))
+
+
+def test_streams_take_turns() -> None:
+    """Calls on several streams and from several threads share a recording."""
+    function = otus.compile([SMALL, otus.grad(SMALL.max(), X)], backend="triton")
+    wrong: list[int] = []
+
+    def work(first: int) -> None:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            for seed in range(first, first + 30):
+                each = given_on_stream(seed)
+                if not torch.allclose(function(**each)[0], small(**each)):
+                    wrong.append(seed)
+
+    def given_on_stream(seed: int) -> dict[str, Any]:
+        generator = torch.Generator("cuda").manual_seed(seed)
+        make = lambda *shape: torch.randn(shape, dtype=torch.float64, device="cuda", generator=generator)  # noqa: E731
+        return {"x": make(5, 4), "m": make(4, 4)}
+
+    threads = [threading.Thread(target=work, args=(100 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    torch.cuda.synchronize()
+    assert wrong == []
+
+
+def test_within_a_graph_of_the_caller() -> None:
+    function = otus.compile([SMALL], backend="triton")
+    each = given(0)
+    for _ in range(3):
+        function(**each)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        (found,) = function(**each)
+    each["x"].copy_(given(1)["x"])
+    graph.replay()
+    torch.testing.assert_close(found, small(**each))
+
+
+# --- several GPUs ------------------------------------------------------------------------------
+
+several = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+
+
+@several
+def test_functions_run_where_their_tensors_are() -> None:
+    function = otus.compile([SMALL], backend="triton")
+    for _ in range(3):
+        for number in (1, 0):
+            each = {name: x.to(f"cuda:{number}") for name, x in given(number).items()}
+            (found,) = function(**each)
+            assert found.device.index == number
+            torch.testing.assert_close(found, small(**each))
+
+
+@several
+def test_inputs_on_the_host_go_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = {name: x.cpu() for name, x in given(0).items()}
+    torch.testing.assert_close(otus.compile(SMALL, backend="triton", device=1)(**each), small(**each))
+    monkeypatch.setenv("OTUS_DEVICE", "cuda:1")
+    torch.testing.assert_close(otus.compile(SMALL, backend="triton")(**each), small(**each))
+
+
+@several
+def test_tensors_on_two_gpus_are_refused() -> None:
+    each = given(0)
+    with pytest.raises(otus.UnsupportedError, match="lie on cuda:0 and cuda:1; move them to one device"):
+        otus.compile(SMALL, backend="triton")(x=each["x"], m=each["m"].to("cuda:1"))
+
+
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(otus.UnsupportedError, match=r"device='cuda:99' is not here; there (is|are) cuda:0 \("):
+        otus.compile(SMALL, backend="triton", device="cuda:99")

@@ -94,13 +94,56 @@ def test_rows_and_columns_in_one_kernel() -> None:
 
 
 def test_a_reduction_follows_a_reduction_over_many_elements() -> None:
-    """In chunks: three loops, of which the last two compute anew what comes before."""
+    """In chunks: three loops, of which the last two compute anew what comes before; the first has two reductions."""
     x, w = leaf("x", 3, 41), leaf("w", 41)
     y = mapped("a * b", [softmax(build.apply("sin", x)), w], [(0, 1), (1,)], 2)
     centred = build.linear_combination([1.0, -1.0], [y, build.reduce_node("max", y, [1])], [(0, 1), (0,)], 2)
     module = agree([centred, build.sum_axes(centred, [0])], data(x, w), tiling=TINY)
-    assert module.source.count("for start") == 4
+    assert module.source.count("for start") == 3
     assert "in chunks" in module.source
+
+
+ONLINE = {
+    "softmax": lambda x, w: [softmax(x)],
+    "logsumexp": lambda x, w: [build.reduce_node("logsumexp", mapped("a * b", [x, w], [(0, 1), (1,)], 2), [1])],
+    "weighted": lambda x, w: [_weighted(x, w)],
+}
+
+
+def _weighted(x: Node, w: Node) -> Node:
+    """Weighted by a softmax: two sums relative to one maximum."""
+    shifted = build.linear_combination([1.0, -1.0], [x, build.reduce_node("shift", x, [1])], [(0, 1), (0,)], 2)
+    terms = build.apply("exp", shifted)
+    total = build.sum_axes(mapped("a * b - a * 2", [terms, w], [(0, 1), (1,)], 2), [1])
+    return mapped("a / b", [total, build.sum_axes(terms, [1])], [(0,), (0,)], 1)
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_sums_relative_to_a_maximum_run_along_with_it(name: str) -> None:
+    """Rows in chunks, the largest elements in any of these; infinities and NaN."""
+    x, w = leaf("x", 9, 41), leaf("w", 41)
+    values = data(x, w)
+    values["x"][0] = np.linspace(-900, 900, 41)
+    values["x"][1] = -values["x"][0]
+    values["x"][2, 3], values["x"][3, :], values["x"][4, 40], values["x"][5, 0] = np.inf, -np.inf, np.nan, -np.inf
+    values["x"][6, :9], values["x"][7] = -np.inf, 1e300
+    values["w"] = np.abs(values["w"])
+    module = agree(ONLINE[name](x, w), values, tiling=TINY)
+    assert module.source.count("for start") == (2 if name == "softmax" else 1)
+    assert "_rescaling" in module.source
+
+
+def test_sums_that_need_another_reduction_wait_for_it() -> None:
+    """One relative to a maximum whose terms have a sum over the row in them, or the maximum itself as well."""
+    x = leaf("x", 3, 41)
+    shift, total = build.reduce_node("shift", x, [1]), build.sum_axes(x, [1])
+    terms = build.apply("exp", build.linear_combination([1.0, -1.0], [x, shift], [(0, 1), (0,)], 2))
+    first = build.sum_axes(mapped("a * cos(b)", [terms, total], [(0, 1), (0,)], 2), [1])
+    second = build.sum_axes(mapped("a * b", [terms, shift], [(0, 1), (0,)], 2), [1])
+    for each in (first, second):
+        module = agree([each], data(x), tiling=TINY)
+        assert module.source.count("for start") == 2
+        assert "_rescaling" not in module.source
 
 
 def test_axes_in_another_order() -> None:
@@ -172,6 +215,28 @@ def test_sizes_are_those_of_the_call() -> None:
             expected = [e, e.sum(0), e.sum(1), p, p.sum(0)]
             for found, wanted in zip(interpreted(module, values), expected, strict=True):
                 np.testing.assert_allclose(found, wanted, 1e-12, 1e-14)
+
+
+@pytest.mark.parametrize("names", [("p", "c"), ("i0", "p_mask"), ("WIDE", "start"), ("program", "tl")])
+def test_dims_that_are_called_as_positions_are(names: tuple[str, str]) -> None:
+    x = leaf("x", *names)
+    y = build.linear_combination([1.0, 1.0], [build.apply("exp", x), build.sum_axes(x, [1])], [(0, 1), (0,)], 2)
+    for tiling in (None, TINY):
+        agree([y, build.sum_axes(y, [0])], {"x": RNG.standard_normal((5, 7))}, tiling=tiling)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (2, 0, 3)])
+def test_axes_that_are_known_to_be_empty(shape: tuple[int, ...]) -> None:
+    x, rank = leaf("x", *shape), len(shape)
+    y = mapped("exp(a) + 1", [x], [tuple(range(rank))], rank)
+    for axis in range(rank):
+        both_tilings([y, build.scale(-1.0, build.sum_axes(y, [axis]))], data(x))
+
+
+def test_numbers_wrap_as_their_dtype() -> None:
+    x = leaf("x", 6, dtype="int8")
+    both_tilings([build.linear_combination([300, 1], [x, mapped("a * a", [x], [(0,)], 1)], [(0,), (0,)], 1)],
+                 {"x": np.array([1, -7, 100, 127, -128, 0], np.int8)})  # fmt: skip
 
 
 def test_positions_beyond_32_bits() -> None:

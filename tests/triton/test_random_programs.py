@@ -10,7 +10,7 @@ import os
 
 import pytest
 from evaluation import assert_close
-from random_programs.comparison import TOLERANCE, otus_outputs
+from random_programs.outputs import TOLERANCE, otus_outputs
 from random_programs.programs import random_program
 
 pytest.importorskip("torch")

@@ -65,6 +65,24 @@ def test_strides_conjugates_and_negatives() -> None:
         np.testing.assert_allclose(f(x).numpy(), (torch.exp(x) * x).resolve_neg().numpy())
 
 
+def test_strided_operands_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By rows, of which the elements are near one another; of others a copy is made."""
+    f = compiled(otus.softmax(X * W, axis=-1))
+    wide, w = torch.randn((12, 30), dtype=torch.float64), torch.randn(10, dtype=torch.float64)
+    copies: list[tuple[int, ...]] = []
+    copy = torch.Tensor.contiguous
+    monkeypatch.setattr(torch.Tensor, "contiguous", lambda x: copies.append(tuple(x.stride())) or copy(x))
+    places = {
+        "part of each row": wide[:, 7:17], "every second": wide[:, ::2][:, :10], "every second row": wide[::2, :10],
+        "one row": wide[:1, :10].expand(6, 10), "one element": wide[:, :1].expand(12, 10),
+    }  # fmt: skip
+    for name, x in places.items():
+        torch.testing.assert_close(f(x, w), torch.softmax(x * w, 1), msg=name)
+    torch.testing.assert_close(f(wide[:, :10], wide[0, ::3]), torch.softmax(wide[:, :10] * wide[0, ::3], 1))
+    torch.testing.assert_close(f(wide[:10].T, wide[0, :10]), torch.softmax(wide[:10].T * wide[0, :10], 1))
+    assert copies == [(3,), (1, 30)]
+
+
 def test_each_size_has_its_plan() -> None:
     f = compiled()
     for i, j in ((2, 3), (1, 1), (5, 1), (0, 4), (17, 9)):
@@ -100,6 +118,33 @@ def test_half_precision() -> None:
     value = torch.randn((4, 8)).to(torch.bfloat16)
     assert f(value).dtype == torch.bfloat16
     torch.testing.assert_close(f(value).float(), torch.softmax(value.float() * 2, 1), rtol=1e-2, atol=1e-2)
+
+
+def test_numbers_in_half_precision() -> None:
+    x = otus.tensor("x", (4, 8), dtype="bfloat16")
+    f = compiled(otus.vjp(1 / otus.sqrt(x * x + 1e-1), [x], [otus.full((4, 8), 0.5, "bfloat16")])[0])
+    value = torch.randn((4, 8)).to(torch.bfloat16)
+    wide = value.double()
+    expected = -0.5 * wide * (wide * wide + 0.1) ** -1.5
+    torch.testing.assert_close(f(value).double(), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_complex_numbers_are_ordered_as_numpys() -> None:
+    a, b = otus.tensor("a", (3, 3), dtype="complex128"), otus.tensor("b", (3, 3), dtype="complex128")
+    parts = np.array([0.0, 1.0, -1.0])
+    x = parts[:, None] + 1j * parts
+    y = np.roll(x, 1, 0)
+    f = compiled([a < b, a <= b, a > b, a >= b, a < 0.5])
+    for found, wanted in zip(f(x, y), [x < y, x <= y, x > y, x >= y, x < 0.5], strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
+def test_dtypes_that_torch_does_not_compute_with(dtype: str) -> None:
+    x = otus.tensor("x", (3,), dtype=dtype)
+    for expression in (x + x * x, x.sum(), -x):
+        with pytest.raises(otus.UnsupportedError, match=f"torch does not compute with {dtype}"):
+            compiled(expression)
 
 
 def test_wrong_calls() -> None:
