@@ -12,6 +12,7 @@ import pytest
 from programs import emitted, leaf
 
 import otus
+from benchmarks.programs import alternating_updates, cp_loss
 from otus.ir import Graph, Node, build, dim, make
 from otus.ir import operations as ops
 from otus.ir.dtypes import DType
@@ -59,7 +60,17 @@ def planned_memory() -> str:
     return otus.compile(outputs, name="planned").source
 
 
-CASES = {f.__name__: f for f in (cpd_gradient, newton_step, helpers_and_constants, hostile_names, planned_memory)}
+def cp_als_sweep() -> str:
+    """The Newton step of the loss in each factor: three solves with small matrices, two passes over the tensor."""
+    updates = alternating_updates(*cp_loss(3, 60, 8))
+    outputs = {f"A{k}_new": update for k, update in enumerate(updates)}
+    return otus.compile(outputs, name="cp_als_sweep", description="One sweep of alternating least squares.").source
+
+
+CASES = {
+    f.__name__: f
+    for f in (cp_als_sweep, cpd_gradient, newton_step, helpers_and_constants, hostile_names, planned_memory)
+}
 
 
 @pytest.mark.parametrize("name", CASES)
