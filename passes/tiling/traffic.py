@@ -1,0 +1,97 @@
+"""Whether tiles are worth it: bytes of scores that go through memory against products that are computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...ir import Node
+from ...ir import operations as ops
+from ...ir.dims import evaluate
+from .scores import Scores
+from .spaces import space_of
+from .sweeps import Sweep
+
+_MOST_INNER = 256  # positions of an index that is whole in a tile
+
+
+def is_contraction(node: Node) -> bool:
+    """Whether a node multiplies two tensors and sums: a matrix product, were it not in tiles."""
+    space = space_of(node)
+    return isinstance(node.op, ops.Einsum) and len(node.operands) == 2 and bool(space and space.reduced)
+
+
+def saved_bytes(scores: Scores, sizes: Mapping[str, int]) -> int:
+    """Bytes of scores written and read by whole matrix products, between which elementwise work is fused."""
+    total = 0
+    for node in scores.members:
+        readers = sum(is_contraction(x) and node in x.operands and not _is_row_sum(x, scores) for x in scores.exits)
+        uses = (2 if is_contraction(node) else 0) + (1 + readers if readers else 0)
+        total += uses * elements(node, sizes) * node.type.dtype.bits // 8
+    return total
+
+
+def repeated_flops(scores: Scores, sweeps: Sequence[Sweep], sizes: Mapping[str, int]) -> int:
+    """Operations of products that make scores, for every sweep that computes them again."""
+    total = 0
+    for node in scores.members:
+        if is_contraction(node):
+            times = sum(node in needed_members(sweep, scores) for sweep in sweeps)
+            total += (times - 1) * product_flops(node, sizes)
+    return total
+
+
+def needed_members(sweep: Sweep, scores: Scores) -> set[Node]:
+    """The scores that a sweep computes."""
+    found: set[Node] = set()
+    stack = list(sweep.exits)
+    while stack:
+        for operand in stack.pop().operands:
+            if operand in scores.members and operand not in found:
+                found.add(operand)
+                stack.append(operand)
+    return found
+
+
+def inner_sizes(scores: Scores, sweeps: Sequence[Sweep], sizes: Mapping[str, int]) -> list[int]:
+    """The positions of each index that is whole in a tile."""
+    cut = {scores.rows, scores.columns, *scores.batch}
+    found: dict[int, int] = {}
+    nodes = [*scores.members, *scores.exits]
+    places = [(x.operands, scores.operands[x]) for x in nodes]
+    places += [(x.operands, labels) for sweep in sweeps for x, labels in sweep.operands.items()]
+    for operands, labels in places:
+        for operand, its in zip(operands, labels, strict=True):
+            for label, size in zip(its, operand.type.shape, strict=True):
+                if label not in cut:
+                    found[label] = evaluate(size, sizes)
+    return list(found.values())
+
+
+def fits_tiles(inner: Sequence[int]) -> bool:
+    """Whether what is whole in a tile is short."""
+    return all(size <= _MOST_INNER for size in inner)
+
+
+def elements(node: Node, sizes: Mapping[str, int]) -> int:
+    """The number of elements."""
+    total = 1
+    for size in node.type.shape:
+        total *= evaluate(size, sizes)
+    return total
+
+
+def product_flops(node: Node, sizes: Mapping[str, int]) -> int:
+    """Two operations for each multiply-add."""
+    space = space_of(node)
+    assert space is not None
+    found = {label: evaluate(size, sizes) for operand, labels in zip(node.operands, space.inputs, strict=True)
+             for label, size in zip(labels, operand.type.shape, strict=True)}  # fmt: skip
+    total = 2
+    for size in found.values():
+        total *= size
+    return total
+
+
+def _is_row_sum(node: Node, scores: Scores) -> bool:
+    """A sum of products of scores with each other is elementwise work with a reduction."""
+    return all(scores.carries(labels) for labels in scores.operands[node])
