@@ -22,7 +22,7 @@ from .tiling.nests import HALVES, Cut, Nest
 from .tiling.scores import NotTiled, Scores, Seed, scores_around, seeds
 from .tiling.spaces import Labels
 from .tiling.sweeps import Sweep, sweeps_of
-from .tiling.traffic import elements, fits_tiles, inner_sizes, repeated_flops, saved_bytes
+from .tiling.traffic import elements, fits_tiles, inner_sizes, needed_members, repeated_flops, saved_bytes
 
 
 @dataclass(frozen=True)
@@ -160,14 +160,17 @@ class _Region:
 
     def _wanted(self, sweep: Sweep) -> tuple[list[Node], list[Node]]:
         """The values that are stored for the rest of the graph, and those that later sweeps read."""
+        mine, inside = sweep.values, set(self.scores.members)
         later: set[Node] = set()
-        outside = set(self.graph.outputs)
-        mine, all_values = sweep.values, {x for each in self.sweeps for x in each.values}
+        for other in self.sweeps:
+            if other is not sweep:
+                inside |= set(other.values)
+                nodes = {*needed_members(other, self.scores), *other.values}
+                later.update(x for node in nodes for x in node.operands if x in mine)
+        outside = {x for x in self.graph.outputs if x in mine}
         for node in self.graph.nodes():
-            for operand in node.operands:
-                if operand not in mine or node in mine:
-                    continue
-                (later if node in self.scores.members or node in all_values else outside).add(operand)
+            if node not in inside and node not in mine:
+                outside.update(x for x in node.operands if x in mine)
         return [x for x in mine if x in outside], [x for x in mine if x in later]
 
     def _cuts(self, sweep: Sweep) -> list[Cut]:
