@@ -35,8 +35,8 @@ class Tile(Pass):
     inside; scores are computed anew in every pass.  Softmax takes one pass, since sums relative to a maximum are
     rescaled as it grows.  Derivatives of any order take a few more.
 
-    A region is left as it is where the bytes that tiles save, at ``flops_per_byte`` operations each, are worth less
-    than the products that are computed again; where an inner index is long; and where a score is needed whole.
+    A region is left as it is where the bytes that tiles save, at ``flops_per_byte`` operations of float32 each (four
+    times as many of halves, a quarter of float64), are worth less than the products that are computed again; where an inner index is long; and where a score is needed whole.
     Where sizes are not known yet, nothing changes. ::
 
         %0: f32[n,m] = einsum "nd,md->nm" %Q, %K
@@ -126,7 +126,8 @@ class _Region:
         if not fits_tiles(inner_sizes(self.scores, self.sweeps, self.sizes)):
             raise NotTiled("a long inner index")
         saved, repeated = saved_bytes(self.scores, self.sizes), repeated_flops(self.scores, self.sweeps, self.sizes)
-        if not saved or repeated > flops_per_byte * saved:
+        bits = max(x.type.dtype.bits for x in self.scores.members)
+        if not saved or repeated > flops_per_byte * saved * 32**2 // bits**2:  # products of halves are the fastest
             raise NotTiled(f"{repeated} operations for {saved} bytes")
 
     def graph_with_loops(self) -> Graph:

@@ -119,12 +119,12 @@ def compile_ahead(launch: Launch, architecture: int) -> Compiled:
     assert isinstance(launch.kernel, JITFunction)
     parameters = launch.kernel.params
     given = dict(zip((each.name for each in parameters), launch.arguments, strict=False)) | launch.options
-    warps = given.pop("num_warps")
+    options = {name: given.pop(name) for name in ("num_warps", "num_stages") if name in given}
     constants = {each.name: given[each.name] for each in parameters if each.is_constexpr}
     signature = {each.name: "constexpr" if each.is_constexpr else _type(given[each.name]) for each in parameters}
     aligned = {(k,): [["tt.divisibility", 16]] for k, each in enumerate(parameters) if signature[each.name][0] == "*"}
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=aligned)
-    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
+    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return Compiled(made.metadata.shared, _spilled(made.asm["ptx"], architecture), made.asm["ptx"])
 
 

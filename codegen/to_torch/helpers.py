@@ -14,6 +14,14 @@ def _shift(x, dims):
     return torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
 
 
+def _rescaled(total, part, before, own):
+    """The sum of two values that are relative to maxima, relative to the larger one, or to 0 where that is not finite."""
+    largest = torch.maximum(before, own)
+    shift = torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
+    axes = (...,) + (None,) * (total.ndim - before.ndim)
+    return total * torch.exp(before - shift)[axes] + part * torch.exp(own - shift)[axes]
+
+
 _CONSTANTS: dict[str, torch.Tensor] = {}  # written out by the emitter
 
 

@@ -19,7 +19,6 @@ from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_dtype, torch_number
 from .calls import loop_lines
 from .nest_calls import nest_lines
-from .nest_indices import is_nest
 from .tiles import Tiling
 
 _TORCH_HELPERS, _TRITON_HELPERS = "to_torch/helpers.py", "to_triton/helpers.py"
@@ -109,7 +108,7 @@ class _Emitter(ModuleEmitter):
         """A loop whose blocks wait for one another, to save memory, is one on the host; its body may have kernels."""
         if not isinstance(call.kernel, BlockLoop):
             return torch_lines(call, source)
-        if is_nest(call.kernel):
+        if call.kernel.is_nest:
             inner = call.kernel.block_sizes(sizes)
             return nest_lines(
                 call.kernel, call, source, sizes, lambda each, within: self._lines(each, within, inner)

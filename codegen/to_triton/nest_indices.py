@@ -47,11 +47,6 @@ class Batch:
     count: Size
 
 
-def is_nest(loop: BlockLoop) -> bool:
-    """Whether a loop holds another, and so is a kernel over tiles with products in them."""
-    return loop.concurrent and any(isinstance(call.kernel, BlockLoop) for call in loop.body.calls)
-
-
 @dataclass(frozen=True)
 class NestLoops:
     """The loops of a nest, from the outermost to that over columns, each with the call of the next one in its body."""

@@ -119,13 +119,13 @@ class NestKernel:
 
     @property
     def warps(self) -> int:
-        """Warps of a program: two tiles of scores, or a good part of one, in the registers of each thread."""
-        return 4 if self.indices.rows.block * self.indices.columns.block <= 8192 else 8
+        """Warps of a program: a thread has 32 elements of a tile of scores at most."""
+        return 4 if self.indices.rows.block * self.indices.columns.block <= 4096 else 8
 
     @property
     def stages(self) -> int:
-        """How many blocks of columns are loaded ahead."""
-        return 2
+        """How many blocks of columns are in shared memory at once: of full precision there is room for one."""
+        return 2 if any(self.buffers[each].type.dtype in HALVES for each in self.parameters) else 1
 
     # --- positions -----------------------------------------------------------------------------
 
@@ -340,7 +340,7 @@ class NestKernel:
             order = [operand.axes[axis] for axis in value.axes]
             codes.append(code if order == wanted else f"tl.trans({code})")
         dtype = types.buffer_map()[step.buffer].type.dtype
-        precision = ', input_precision="ieee"' if computed_dtype(dtype) is DType.float32 and not are_halves else ""
+        precision = ', input_precision="tf32x3"' if computed_dtype(dtype) is DType.float32 and not are_halves else ""
         wide = ", out_dtype=tl.float64" if dtype is DType.float64 else ""
         if dtype not in (DType.float64, DType.float32):
             raise NoForm(f"products of {dtype}")

@@ -63,6 +63,11 @@ class Blockwise(Operation):
     symbol: str = "block"
     concurrent: bool = False
 
+    @property
+    def is_nest(self) -> bool:
+        """Whether a program of a GPU takes a block, and goes through blocks of another index in a loop of its own."""
+        return self.concurrent and any(isinstance(node.op, Blockwise) for node in _nodes(self.body))
+
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
         """The type of the body's value, with the whole index where it has a block of it."""
         if self.block < 1:
@@ -130,18 +135,18 @@ def placeholder_label(position: int) -> str:
 
 def body_leaves(body: Sequence[Node]) -> list[Node]:
     """The nodes without operands that a body reads."""
-    found: list[Node] = []
-    seen: set[Node] = set()
+    return [node for node in _nodes(body) if not node.operands]
+
+
+def _nodes(body: Sequence[Node]) -> list[Node]:
+    found: dict[Node, None] = {}
     stack = list(body)
     while stack:
         node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        stack.extend(node.operands)
-        if not node.operands:
-            found.append(node)
-    return found
+        if node not in found:
+            found[node] = None
+            stack.extend(node.operands)
+    return list(found)
 
 
 def _symbols(shape: Sequence[Size]) -> frozenset[str]:

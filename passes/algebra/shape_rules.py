@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...ir import Node, Size, build
 from ...ir.dims import product
-from ...ir.dtypes import to_numpy_dtype
+from ...ir.dtypes import DType, to_numpy_dtype
 from ...ir.operations import Broadcast, Cast, Constant, Einsum, LinearCombination, Map, Reduce, Reshape
 from ..rewrite import Context, Rule, Status, rule
 
@@ -34,12 +34,13 @@ def merge_broadcast(node: Node, context: Context) -> Node | None:
 
 @rule(Cast)
 def cast_inside(node: Node, context: Context) -> Node | None:
-    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once."""
+    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once, but for bfloat16, which NumPy has not."""
     assert isinstance(node.op, Cast)
     inner = node.operands[0]
     if isinstance(inner.op, Broadcast):
         return build.broadcast(build.cast(inner.operands[0], node.op.dtype), inner.op.axes, inner.op.shape)
-    if isinstance(inner.op, Constant) and inner.type.dtype.kind != "complex":
+    has_array = inner.type.dtype.kind != "complex" and node.op.dtype is not DType.bfloat16
+    if isinstance(inner.op, Constant) and has_array:
         return build.constant(inner.op.array.astype(to_numpy_dtype(node.op.dtype)))
     return None
 

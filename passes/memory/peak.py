@@ -59,7 +59,7 @@ def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> l
             held[name] = Held(buffers[name], call.node, size)
         extra = workspace(call, buffers, strided, sizes)
         here = Moment(sum(each.bytes for each in held.values()) + extra, call.node, tuple(held.values()))
-        if isinstance(call.kernel, BlockLoop):
+        if isinstance(call.kernel, BlockLoop) and not call.kernel.is_nest:  # its tiles are in registers
             found += _inside(call.kernel, call, here, strided, sizes)
         else:
             found.append(here)

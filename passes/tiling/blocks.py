@@ -4,19 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...ir.dims import evaluate
 from .scores import Scores
+from .spaces import space_of
 from .sweeps import Sweep
 from .traffic import inner_sizes, is_contraction, needed_members
 
 _LEAST = 16  # what matrix units multiply
+# Rows and columns of a block, by the bytes that a sweep's products read for each of them: as many as fit into a
+# program's registers, by what the assembler reports for attention and its derivatives.
+_BLOCKS = ((256, (128, 64)), (640, (64, 64)), (1024, (64, 32)), (2560, (32, 32)), (4096, (32, 16)))
+_MOST_ELEMENTS = 16384  # of a tile with three dimensions
 
 
 def block_sizes(sweep: Sweep, scores: Scores, lengths: Sequence[int], sizes: Mapping[str, int]) -> tuple[int, int]:
     """The blocks of the index that programs have blocks of, and of the one that they go through."""
-    outer, inner = 64, 32
-    return _clipped(outer, lengths[0]), _clipped(inner, lengths[1])
+    nodes = [*needed_members(sweep, scores), *sweep.exits]
+    products = sum(map(is_contraction, nodes))
+    inner = _power(max(inner_sizes(scores, [sweep], sizes), default=1))
+    item_bytes = max(x.type.dtype.bits // 8 for x in nodes)
+    weight = products * inner * (item_bytes if item_bytes < 4 else 2 * item_bytes)  # in full precision twice: in parts
+    outer, through = next((blocks for most, blocks in _BLOCKS if weight <= most), (_LEAST, _LEAST))
+    while outer * through * _third(sweep, scores, sizes) > _MOST_ELEMENTS and outer > _LEAST:
+        outer, through = outer // 2, max(through // 2, _LEAST)
+    return _clipped(outer, lengths[0]), _clipped(through, lengths[1])
+
+
+def _third(sweep: Sweep, scores: Scores, sizes: Mapping[str, int]) -> int:
+    """Positions of indices that elementwise work has beside the two long ones."""
+    cut = {scores.rows, scores.columns, *scores.batch}
+    most = 1
+    for node in needed_members(sweep, scores):
+        space = space_of(node)
+        assert space is not None
+        labels = scores.members[node]
+        for label, size in zip(labels, node.type.shape, strict=True):
+            if label not in cut:
+                most = max(most, _power(evaluate(size, sizes)))
+    return most
 
 
 def _clipped(block: int, length: int) -> int:
     """No longer than the index, as a power of two."""
-    return max(min(block, 1 << max(length - 1, 0).bit_length()), _LEAST)
+    return max(min(block, _power(length)), _LEAST)
+
+
+def _power(count: int) -> int:
+    return 1 << max(count - 1, 0).bit_length()

@@ -1,6 +1,7 @@
 """Which sums of scores one pass over them computes.
 
-A sum has the level of what it reads of other sums: it can run once these are done.  One that reads the maximum of
+A sum has the level of what it reads of other sums: it can run once these are done.  What no other sum waits for runs
+as late as another sum over the same index, so that scores are computed once for both.  A sum that reads the maximum of
 its rows only through ``exp(score - maximum)``, as a factor, runs in the same pass as the maximum: what was summed
 relative to an earlier maximum is scaled when a larger one comes (M. Milakov and N. Gimelshein, arXiv 1805.02867).
 """
@@ -51,7 +52,40 @@ class _Levels:
                 self.ready[node] = self.of[node] + 1
             else:
                 self.ready[node] = level
-        return Levels(self.of, self.ready, self.relative)
+        self._delay()
+        return Levels(self.of, self._ready_at_last(), self.relative)
+
+    def _delay(self) -> None:
+        """Put off sums to the last level at which another one keeps the same index, as far as none waits for them."""
+        reads = self._reads()
+        maxima = set(self.relative.values())
+        for node in sorted(self.of, key=lambda x: -self.of[x]):
+            if node in self.relative or node in maxima:
+                continue
+            waiting = [self.of[x] for x in self.of if node in reads[x]]
+            same = [self.of[x] for x in self.of if self._kept(x) == self._kept(node)]
+            self.of[node] = max(x for x in same if x < min(waiting, default=x + 1))
+
+    def _kept(self, node: Node) -> frozenset[int]:
+        """The long index that an exit keeps."""
+        return frozenset(self.scores.exits[node]) & {self.scores.rows, self.scores.columns}
+
+    def _reads(self) -> dict[Node, frozenset[Node]]:
+        """The exits that each exit needs."""
+        found: dict[Node, frozenset[Node]] = {}
+        for node in self.order:
+            below = [found[x] | ({x} if x in self.of else frozenset()) for x in node.operands]
+            found[node] = frozenset().union(*below)
+        return {node: found[node] for node in self.of}
+
+    def _ready_at_last(self) -> dict[Node, int]:
+        ready: dict[Node, int] = {}
+        for node in self.order:
+            if node in self.of:
+                ready[node] = self.of[node] + 1
+            elif node not in self.scores.members:
+                ready[node] = max((ready[x] for x in node.operands), default=0)
+        return ready
 
     def _with_maximum(self, node: Node, level: int) -> int:
         """The level of an exit, which is that of a maximum where it can be summed relative to it."""
