@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from .tiling.scores import NotTiled, Scores, Seed, scores_around, seeds
 from .tiling.spaces import Labels
 from .tiling.sweeps import Sweep, sweeps_of
 from .tiling.traffic import elements, fits_tiles, inner_sizes, needed_members, repeated_flops, saved_bytes
+
+_PROGRAMS = 64  # that keep half of a GPU busy
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,14 @@ class _Region:
         bits = max(x.type.dtype.bits for x in self.scores.members)
         if not saved or repeated > flops_per_byte * saved * 32**2 // bits**2:  # products of halves are the fastest
             raise NotTiled(f"{repeated} operations for {saved} bytes")
+        for sweep in self.sweeps:
+            if self._is_idle(self._cuts(sweep)):
+                raise NotTiled("few programs with much to do one after another")
+
+    def _is_idle(self, cuts: Sequence[Cut]) -> bool:
+        """Whether so few programs go through so many blocks that most of a GPU would wait for them."""
+        blocks = [-(-evaluate(cut.size, self.sizes) // cut.block) for cut in cuts]
+        return math.prod(blocks[:-1]) < _PROGRAMS and blocks[-1] > _PROGRAMS
 
     def graph_with_loops(self) -> Graph:
         """Level by level: what can be computed before it, then its loops."""

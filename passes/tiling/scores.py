@@ -164,7 +164,6 @@ class _Flood:
             raise NotTiled("the two long indices are one")
         members = {node: self._roots(labels) for node, labels in self.members.items()}
         exits = {node: self._roots(labels) for node, labels in self.exits.items() if node not in members}
-        batch = tuple(x for x in self._roots(seed) if x not in (rows, columns))
         operands = {}
         for node in (*members, *exits):
             space = space_of(node)
@@ -178,6 +177,8 @@ class _Flood:
             raise NotTiled(f"{whole[0].op.name} of the scores is a result")
         if not exits:
             raise NotTiled("nothing is summed")
+        ended = {x for node, labels in members.items() for its in operands[node] for x in its if x not in labels}
+        batch = tuple(x for x in self._roots(seed) if x not in (rows, columns) and x not in ended)
         return Scores(members, exits, operands, rows, columns, batch)
 
     def _roots(self, labels: Labels) -> Labels:

@@ -20,12 +20,21 @@ def is_contraction(node: Node) -> bool:
     return isinstance(node.op, ops.Einsum) and len(node.operands) == 2 and bool(space and space.reduced)
 
 
+def is_matrix_product(node: Node) -> bool:
+    """Whether each operand of a contraction has an index of the result that the other lacks; others run in streams."""
+    space = space_of(node)
+    if space is None or not is_contraction(node):
+        return False
+    first, second = (set(labels) & set(space.output) for labels in space.inputs)
+    return bool(first - second) and bool(second - first)
+
+
 def saved_bytes(scores: Scores, sizes: Mapping[str, int]) -> int:
     """Bytes of scores written and read by whole matrix products, between which elementwise work is fused."""
     total = 0
     for node in scores.members:
-        readers = sum(is_contraction(x) and node in x.operands and not _is_row_sum(x, scores) for x in scores.exits)
-        uses = (2 if is_contraction(node) else 0) + (1 + readers if readers else 0)
+        readers = sum(is_matrix_product(x) and node in x.operands for x in scores.exits)
+        uses = (2 if is_matrix_product(node) else 0) + (1 + readers if readers else 0)
         total += uses * elements(node, sizes) * node.type.dtype.bits // 8
     return total
 
@@ -91,7 +100,3 @@ def product_flops(node: Node, sizes: Mapping[str, int]) -> int:
         total *= size
     return total
 
-
-def _is_row_sum(node: Node, scores: Scores) -> bool:
-    """A sum of products of scores with each other is elementwise work with a reduction."""
-    return all(scores.carries(labels) for labels in scores.operands[node])
