@@ -111,6 +111,11 @@ class NestIndices:
             self.inner[size] = Dimension(f"i{len(self.inner)}", "inner", size, block)
         return self.inner[size]
 
+    def batch_of(self, size: Size) -> Batch | None:
+        """The index with one position in a program that an axis of this size runs along, if it does."""
+        found = self._cut.get(size)
+        return found if isinstance(found, Batch) else None
+
     def tile(self, sizes: Sequence[Size]) -> list[tuple[int, Dimension]]:
         """The axes of a tile in its order, with their dimensions; batch indices are none."""
         found = [(axis, each) for axis, size in enumerate(sizes) if isinstance(each := self.of(size), Dimension)]

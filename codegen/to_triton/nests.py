@@ -37,7 +37,7 @@ class NestKernel:
     def __init__(
         self, loop: BlockLoop, name: str, operands: Mapping[str, str], source: Source, sizes: Mapping[str, int]
     ) -> None:
-        self.loop, self.name = loop, name
+        self.loop, self.name, self.operands = loop, name, operands
         self.loops = loops_of_nest(loop)
         self.indices = NestIndices(self.loops, sizes)
         self.roots = _roots(loop, self.loops.calls)
@@ -63,6 +63,7 @@ class NestKernel:
         self.depth = 1
         self.values: dict[str, TileValue] = {}
         self.loaded: dict[tuple[str, tuple[str, ...]], TileValue] = {}
+        self.known: dict[str, str] = {}  # the name of each value by its source: equal ones are computed once
 
     # --- the function --------------------------------------------------------------------------
 
@@ -195,8 +196,8 @@ class NestKernel:
         terms = []
         stride: Size = 1
         for axis in reversed(_layout(self.buffers[root])):
-            index = self.indices.of(self.innermost[root][axis])
-            if isinstance(index, Batch):
+            index = self.indices.batch_of(self.innermost[root][axis])
+            if index is not None:
                 terms.append(index.name if stride == 1 else f"{index.name} * {self.size(stride)}")
             stride = stride * self.whole_shape(root)[axis]
         return " + ".join(reversed(terms))
@@ -209,7 +210,7 @@ class NestKernel:
         key = (root, tuple(each.name for _, each in tile))
         if key not in self.loaded:
             dimensions = tuple(each for _, each in tile)
-            name = self.names.identifier(self.parameters[root].removesuffix("_ptr"))
+            name = self.names.identifier(self.operands.get(root, root))
             mask = self.mask(dimensions)
             self.line(f"{name} = tl.load({address}{f', mask={mask}, other=0' if mask else ''})")
             dtype = self.buffers[root].type.dtype
@@ -268,15 +269,17 @@ class NestKernel:
             code = self.elementwise(step, types, space)
             if step.reduction is not None:
                 code = self.reduced(step, types, code, space)
-        name = code if code.isidentifier() else self._name(step)
-        if code != name:
+        name = code if code.isidentifier() else self.known.get(code, "")
+        if not name:
+            name = self.known[code] = self._name(step, types)
             self.line(f"{name} = {code}")
         axes = tuple(step.result.index(axis) for axis, _ in kept)
         self.values[step.buffer] = TileValue(name, dtype, axes, tuple(each for _, each in kept))
 
-    def _name(self, step: Step) -> str:
+    def _name(self, step: Step, types: Program) -> str:
         """A new name for a step's value: that of the result that it is, or its number."""
-        hint = self.hints.get(step.buffer) or f"v{step.buffer.lstrip('part')}"
+        hint = self.hints.get(step.buffer) if types is self.loops.rows.body else None
+        hint = hint or f"v{''.join(x for x in step.buffer if x.isdecimal())}"
         return self.names.identifier(hint)
 
     def _conversion(self, step: Step, types: Program, dtype: DType) -> TileValue | None:
@@ -290,7 +293,7 @@ class NestKernel:
         if value.dtype in HALVES and dtype is DType.float32:
             return replace(value, code=f"{value.code}.to(tl.float32)", dtype=dtype, half=value.code, half_dtype=value.dtype)
         if dtype in HALVES and value.dtype is not dtype:
-            name = self._name(step)
+            name = self._name(step, types)
             self.line(f"{name} = {within(value.computed)}.to({TRITON_DTYPES[dtype]})")
             return TileValue(name, dtype, value.axes, value.dimensions)
         return None
@@ -408,13 +411,13 @@ class _Columns:
         columns = kernel.indices.columns
         kernel.line(f"for start in range(0, {kernel.size(columns.count)}, {columns.constant}):")
         kernel.depth += 1
-        outside = dict(kernel.loaded)
+        outside, known = dict(kernel.loaded), dict(kernel.known)
         kernel.define_columns()
         for step in self.steps:
             if step.buffer not in fixed:
                 self._step(step)
         kernel.depth -= 1
-        kernel.loaded = outside
+        kernel.loaded, kernel.known = outside, known
         results = zip(self.body.outputs, kernel.loops.calls[-1].outputs, strict=True)
         finished = {outer: self._finished(inner) for inner, outer in results}
         kernel.values = finished
