@@ -40,12 +40,14 @@ def _interpreting() -> Iterator[None]:
     from triton.runtime import interpreter as theirs
 
     modules = (tl, tl.core, tl.math, tl.standard)
-    places: tuple[Any, ...] = (*modules, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base, theirs.ReduceOps)
+    places: tuple[Any, ...] = (*modules, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base, theirs.ReduceOps,
+                               theirs.InterpreterBuilder)  # fmt: skip
     before = [(place, dict(vars(place))) for place in places]
     with triton.knobs.runtime.scope():
         triton.knobs.runtime.interpret = True
         _interpret_library(modules, theirs)
         theirs.ReduceOps.generic_reduce = _reduced_in_halves
+        theirs.InterpreterBuilder.create_dot = _dot_of_any(theirs.InterpreterBuilder.create_dot)
         try:
             yield
         finally:
@@ -94,3 +96,15 @@ def _reduced_in_halves(self: Any, operands: Any) -> Any:
     if not self.keep_dims:
         values = np.squeeze(values, self.axis)
     return [self.to_tensor(values, operand.dtype)]
+
+
+def _dot_of_any(theirs: Any) -> Any:
+    """The interpreter's product of matrices, which takes the bits of a bfloat16 for a whole number, mended."""
+    import triton.language as tl
+
+    def dot(self: Any, left: Any, right: Any, total: Any, *options: Any) -> Any:
+        exact = [self.create_fp_to_fp(x, tl.float32, None) if x.dtype.scalar == tl.bfloat16 else x
+                 for x in (left, right)]  # fmt: skip
+        return theirs(self, *exact, total, *options)
+
+    return dot

@@ -12,7 +12,8 @@ from ..names import comment
 from ..to_torch.loops import PrintCall
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_permuted
-from .nests import NestKernel
+from .nest_indices import LEAST_SIDE, Dimension
+from .nests import WIDE, NestKernel
 
 _INDENT = "    "
 _LINE = 100
@@ -54,13 +55,23 @@ def _launch(kernel: NestKernel, call: KernelCall, source: TorchSource) -> list[s
     for name, symbol in kernel.used.items():
         source.used_dims.add(symbol)
         given.append(f"{name}={source.dims[symbol]}")
-    given += [f"{x.constant}={x.block}" for x in kernel.dimensions]
+    if kernel.is_wide is None:
+        whole = [source.buffers[x] for x in (*call.inputs, *call.outputs) if source.buffers[x].isidentifier()]
+        given.append(f"WIDE=max({', '.join(f'{x}.numel()' for x in whole)}) >= {WIDE}")
+    given += [f"{x.constant}={_block(x, source)}" for x in kernel.dimensions]
     arguments = ", ".join([*given, f"num_warps={kernel.warps}", f"num_stages={kernel.stages}"])
     launch = [f"{kernel.name}[({_grid(kernel, source)},)]({arguments})"]
     if len(launch[0]) > _LINE:
         wrapped = textwrap.wrap(arguments, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
         launch = [f"{kernel.name}[({_grid(kernel, source)},)](", *wrapped, ")"]
     return [*made, *launch]
+
+
+def _block(each: Dimension, source: TorchSource) -> str:
+    """The positions of a tile: of an index that is whole in it all of them, whatever the call's sizes are."""
+    if each.part != "inner" or isinstance(each.count, int):
+        return str(each.block)
+    return f"max({LEAST_SIDE}, triton.next_power_of_2({source.size(each.count)}))"
 
 
 def _grid(kernel: NestKernel, source: TorchSource) -> str:

@@ -28,7 +28,7 @@ from .scalars import HALVES, TRITON_DTYPES, computed_dtype
 
 _INDENT = "    "
 _LINE = 110
-_WIDE = 2**30  # elements from which on positions take 64 bits
+WIDE = 2**30  # elements from which on positions take 64 bits
 
 
 class NestKernel:
@@ -42,7 +42,7 @@ class NestKernel:
         self.indices = NestIndices(self.loops, sizes)
         self.roots = _roots(loop, self.loops.calls)
         self.body = self.loops.columns.body
-        self.names = Names(["tl", "triton", "program", "start"])
+        self.names = Names(["tl", "triton", "program", "start", "WIDE"])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -76,7 +76,8 @@ class NestKernel:
         self.lines = []
         self._positions()
         body = [*self.lines, *positions]
-        constants = [f"{x}: tl.constexpr" for x in (*self.used, *(x.constant for x in self.dimensions))]
+        wide = ["WIDE"] if self.is_wide is None else []
+        constants = [f"{x}: tl.constexpr" for x in (*self.used, *wide, *(x.constant for x in self.dimensions))]
         parameters = ", ".join([*self.parameters.values(), *constants])
         head = [f"def {self.name}({parameters}):"]
         if len(head[0]) > _LINE:
@@ -101,10 +102,17 @@ class NestKernel:
         found += [f"{x.name}: {x.count} positions, {words[x.part]}" for x in self.dimensions]
         return [f"{_INDENT}# {docstring_text(text)}" for text in found]
 
-    def _needs_wide(self) -> bool:
-        """Whether positions take 64 bits, as they do where sizes are not known."""
+    def _needs_wide(self) -> bool | None:
+        """Whether positions take 64 bits; None where that is known at the call only."""
         totals = [product(self.whole_shape(each)) for each in self.parameters]
-        return any(not isinstance(x, int) or x >= _WIDE for x in totals)
+        if any(not isinstance(x, int) for x in totals):
+            return None
+        return any(isinstance(x, int) and x >= WIDE for x in totals)
+
+    def _widened(self, code: str) -> str:
+        if self.is_wide is None:
+            return f"{code}.to(tl.int64 if WIDE else tl.int32)"
+        return f"{code}.to(tl.int64)" if self.is_wide else code
 
     def whole_shape(self, buffer: str) -> list[Size]:
         """The shape of a tensor of which the outermost body sees one position."""
@@ -133,8 +141,7 @@ class NestKernel:
     def _positions(self) -> None:
         """The program's position along each batch index, its rows, and all positions of what is whole."""
         rows = self.indices.rows
-        program = "tl.program_id(0)"
-        self.line(f"program = {program}.to(tl.int64)" if self.is_wide else f"program = {program}")
+        self.line(f"program = {self._widened('tl.program_id(0)')}")
         blocks = f"tl.cdiv({self.size(rows.count)}, {rows.constant})"
         self.line(f"{rows.name} = program % {blocks} * {rows.constant} + tl.arange(0, {rows.constant})"
                   if self.indices.batch else
@@ -159,8 +166,7 @@ class NestKernel:
     def define_columns(self) -> None:
         """The positions of the block of columns that begins at ``start``."""
         each = self.indices.columns
-        wide = ".to(tl.int64)" if self.is_wide else ""
-        self.line(f"{each.name} = start + tl.arange(0, {each.constant}){wide}")
+        self.line(f"{each.name} = start + {self._widened(f'tl.arange(0, {each.constant})')}")
         self._mask(each)
 
     def mask(self, dimensions: Sequence[Dimension], wanted: Sequence[Dimension] | None = None) -> str:

@@ -20,6 +20,7 @@ from .levels import Levels
 from .scores import Scores
 from .spaces import Labels, space_of
 from .sweeps import Sweep
+from .traffic import is_matrix_product
 
 HALVES = (DType.float16, DType.bfloat16)
 
@@ -212,7 +213,7 @@ class _Tile:
         if isinstance(op, ops.Broadcast):
             shape = [self.sizes.get(label, size) for label, size in zip(labels, op.shape, strict=True)]
             return build.broadcast(operands[0], op.axes, shape)
-        if isinstance(op, ops.Einsum) and space.reduction is not None and node.type.dtype in HALVES:
+        if is_matrix_product(node) and node.type.dtype in HALVES:
             operands = [_rounded(x, node.type.dtype) for x in operands]
         return _widened(rebuild(node, operands))
 
