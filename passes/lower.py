@@ -322,8 +322,11 @@ class _Lowering:
         """One loop for all the results of it that the graph reads."""
         family = _with_maxima(loop_family(node, self.order))
         results = [member.op.result for member in family if isinstance(member.op, ops.Blockwise)]
-        joins = [op.join[k] for k in results]
-        maxima = [ops.maximum_of(join) for join in joins]
+        maxima = [ops.maximum_of(op.join[k]) for k in results]
+        joins = tuple(
+            op.join[k] if maximum is None else ops.relative_to(results.index(maximum))
+            for k, maximum in zip(results, maxima, strict=True)
+        )
         given = {ops.placeholder_label(k): self.buffers[self.of[x]].layout for k, x in enumerate(node.operands)}
         body = lower_body(op, results, given, self.sizes)
         places = [int(name.removeprefix("x")) for name in body.inputs]
@@ -332,7 +335,9 @@ class _Lowering:
             op.size,
             op.block,
             tuple(op.cut[k] for k in places),
-            tuple(join if k is None else ops.relative_to(results.index(k)) for join, k in zip(joins, maxima, strict=True)),
+            tuple(
+                join if k is None else ops.relative_to(results.index(k)) for join, k in zip(joins, maxima, strict=True)
+            ),
             op.symbol,
             op.concurrent,
         )

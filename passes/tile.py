@@ -1,4 +1,4 @@
-"""The pass that keeps values with two long indices in tiles: attention and its kin, with memory linear in the length."""
+"""The pass that keeps values with two long indices in tiles: attention and its kin, in memory linear in the length."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Tile(Pass):
     rescaled as it grows.  Derivatives of any order take a few more.
 
     A region is left as it is where the bytes that tiles save, at ``flops_per_byte`` operations of float32 each (four
-    times as many of halves, a quarter of float64), are worth less than the products that are computed again; where an inner index is long; and where a score is needed whole.
+    times as many of halves, a quarter of float64), are worth less than the products that are computed again; where an
+    inner index is long; where few programs would have much to do; and where a score is needed whole.
     Where sizes are not known yet, nothing changes. ::
 
         %0: f32[n,m] = einsum "nd,md->nm" %Q, %K
@@ -123,7 +124,7 @@ class _Region:
             raise NotTiled("numbers that are not real")
         if any(0 in x.type.shape for x in nodes) or any(evaluate(x, self.sizes) == 0 for x in self.extent.values()):
             raise NotTiled("nothing to compute")
-        for node, labels in self.scores.exits.items():
+        for labels in self.scores.exits.values():
             if not set(self.scores.batch) <= set(labels):
                 raise NotTiled("a sum lacks an index that the scores have")
         if not fits_tiles(inner_sizes(self.scores, self.sweeps, self.sizes)):
@@ -193,6 +194,4 @@ class _Region:
         blocks = block_sizes(sweep, self.scores, lengths, self.sizes)
         cuts = [Cut(x, self.extent[x], 1, f"batch{number}_{k}") for k, x in enumerate(self.scores.batch)]
         names = (f"rows{number}", f"columns{number}")
-        return cuts + [
-            Cut(x, self.extent[x], block, name) for x, block, name in zip(long, blocks, names, strict=True)
-        ]
+        return cuts + [Cut(x, self.extent[x], block, name) for x, block, name in zip(long, blocks, names, strict=True)]

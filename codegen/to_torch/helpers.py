@@ -15,7 +15,7 @@ def _shift(x, dims):
 
 
 def _rescaled(total, part, before, own):
-    """The sum of two values that are relative to maxima, relative to the larger one, or to 0 where that is not finite."""
+    """Two sums that are relative to maxima as one, relative to the larger maximum where that is finite, else to 0."""
     largest = torch.maximum(before, own)
     shift = torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
     axes = (...,) + (None,) * (total.ndim - before.ndim)

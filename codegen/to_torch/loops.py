@@ -44,7 +44,14 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_cal
         source.helpers.add("_rescaled")
         scaled.append(f"{target} = _rescaled({target}, {names[part]}, {before}, {own})")
     gone = [names[part] for part in loop.body.outputs] + [view.split(" = ")[0] for view in views]
-    lines = [f"{stop} = min({start} + {loop.block}, {size})", f"{length} = {stop} - {start}", *views, *body, *scaled, *given]
+    lines = [
+        f"{stop} = min({start} + {loop.block}, {size})",
+        f"{length} = {stop} - {start}",
+        *views,
+        *body,
+        *scaled,
+        *given,
+    ]
     lines.append(f"del {', '.join(gone)}")
     return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
 

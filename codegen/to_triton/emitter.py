@@ -110,9 +110,7 @@ class _Emitter(ModuleEmitter):
             return torch_lines(call, source)
         if call.kernel.is_nest:
             inner = call.kernel.block_sizes(sizes)
-            return nest_lines(
-                call.kernel, call, source, sizes, lambda each, within: self._lines(each, within, inner)
-            )
+            return nest_lines(call.kernel, call, source, sizes, lambda each, within: self._lines(each, within, inner))
         if call.kernel.concurrent:
             return loop_lines(call.kernel, call, source, sizes, self.tiling)
         inner = call.kernel.block_sizes(sizes)

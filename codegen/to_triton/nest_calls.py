@@ -13,7 +13,8 @@ from ..to_torch.loops import PrintCall
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_permuted
 from .nest_indices import LEAST_SIDE, Dimension
-from .nests import WIDE, NestKernel
+from .nest_memory import WIDE
+from .nests import NestKernel
 
 _INDENT = "    "
 _LINE = 100

@@ -55,9 +55,7 @@ class Reduction:
             return f"tl.{kind}imum({total}, {value}{nan})"
         return f"{total} {_SYMBOLS[kind]} {value}"
 
-    def reduced(
-        self, value: str, dimensions: Sequence[int], dtype: DType, helpers: set[str], keep: bool = True
-    ) -> str:
+    def reduced(self, value: str, dimensions: Sequence[int], dtype: DType, helpers: set[str], keep: bool = True) -> str:
         """The value reduced along dimensions, which stay with size 1 where ``keep`` says so."""
         kind = self._of(dtype)
         if kind in ("any", "all"):

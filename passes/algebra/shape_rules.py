@@ -34,7 +34,7 @@ def merge_broadcast(node: Node, context: Context) -> Node | None:
 
 @rule(Cast)
 def cast_inside(node: Node, context: Context) -> Node | None:
-    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once, but for bfloat16, which NumPy has not."""
+    """cast(broadcast(a)) -> broadcast(cast(a)); a constant is converted at once, but not to bfloat16."""
     assert isinstance(node.op, Cast)
     inner = node.operands[0]
     if isinstance(inner.op, Broadcast):

@@ -13,7 +13,7 @@ from .traffic import inner_sizes, is_contraction, needed_members
 _LEAST = 16  # what matrix units multiply
 # Rows and columns of a block, by the bytes that a sweep's products read for each of them: as many as fit into a
 # program's registers, by what the assembler reports for attention and its derivatives.
-_BLOCKS = ((256, (128, 64)), (640, (64, 64)), (1024, (64, 32)), (2560, (32, 32)), (4096, (32, 16)))
+_BLOCKS = ((256, (128, 64)), (640, (64, 64)), (1024, (64, 32)), (2560, (32, 32)), (4096, (16, 32)))
 _MOST_ELEMENTS = 16384  # of a tile with three dimensions
 
 

@@ -80,7 +80,7 @@ class Nest:
         return list(values)
 
     def axes_order(self, node: Node) -> list[int]:
-        """The axes of an exit as the loop has them: those that are cut first, so that a maximum's are its sums' first."""
+        """The axes of an exit in the loop: those that are cut come first, so that a maximum's are its sums' first."""
         labels = self.sweep.exits[node]
         first = [labels.index(cut.index) for cut in self.cuts[:-1]]
         return first + [axis for axis in range(node.ndim) if axis not in first]
@@ -231,5 +231,3 @@ def _rounded(node: Node, dtype: DType) -> Node:
     """The factor of a product as it is stored, in float32; one that comes from memory is so already."""
     is_stored = isinstance(node.op, ops.Cast) and node.operands[0].type.dtype is dtype
     return node if is_stored else build.cast(build.cast(node, dtype), DType.float32)
-
-

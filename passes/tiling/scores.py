@@ -1,4 +1,4 @@
-"""Scores: the values of a graph that carry two long indices, from the product that makes them to the sums that end them.
+"""Scores: what carries two long indices in a graph, from the product that makes it to the sums that end it.
 
 The scores ``Q Kᵀ`` of attention are the name-giver.  All that is connected to them and has both of their indices is
 one region; what enters and leaves it has one of the two at most, and is small.
@@ -52,11 +52,13 @@ def seeds(graph: Graph, elements: Mapping[Node, int], sizes: Mapping[Node, Seque
     found = []
     for node in graph.nodes():
         space = space_of(node)
-        if space is None or node.ndim < 2 or not node.type.dtype.kind == "float":
+        if space is None or node.ndim < 2 or node.type.dtype.kind != "float":
             continue
         by_operands = [frozenset(k for k, labels in enumerate(space.inputs) if label in labels)
                        for label in space.output]  # fmt: skip
-        pairs = [(i, j) for i in range(node.ndim) for j in range(i + 1, node.ndim) if not by_operands[i] & by_operands[j]]
+        pairs = [
+            (i, j) for i in range(node.ndim) for j in range(i + 1, node.ndim) if not by_operands[i] & by_operands[j]
+        ]
         if pairs:
             row, column = max(pairs, key=lambda pair: sizes[node][pair[0]] * sizes[node][pair[1]])
             found.append(Seed(node, row, column))

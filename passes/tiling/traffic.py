@@ -99,4 +99,3 @@ def product_flops(node: Node, sizes: Mapping[str, int]) -> int:
     for size in found.values():
         total *= size
     return total
-
