@@ -16,7 +16,7 @@ from ..ir.traverse import rebuild
 from .lower import pairwise
 from .manager import Pass
 from .memory.loop_bodies import unused_dim
-from .tiling.blocks import block_sizes
+from .tiling.blocks import block_sizes, fit_tiles
 from .tiling.exits import with_plain_exits
 from .tiling.levels import Levels, levels_of
 from .tiling.nests import HALVES, Cut, Nest
@@ -134,6 +134,8 @@ class _Region:
         if not saved or repeated > flops_per_byte * saved * 32**2 // bits**2:  # products of halves are the fastest
             raise NotTiled(f"{repeated} operations for {saved} bytes")
         for sweep in self.sweeps:
+            if not fit_tiles(sweep, self.scores, self.sizes):
+                raise NotTiled("a third long index")
             if self._is_idle(self._cuts(sweep)):
                 raise NotTiled("few programs with much to do one after another")
 

@@ -125,9 +125,9 @@ class NestMemory:
     def mask(self, dimensions: Sequence[Dimension], wanted: Sequence[Dimension] | None = None) -> str:
         """Where a tile has elements, along those of its dimensions that are wanted; empty where that is everywhere."""
         terms = []
-        for each in dimensions:
+        for place, each in enumerate(dimensions):
             if each.is_partial and (wanted is None or each in wanted):
-                terms.append(spread(f"{each.name}_mask", [x is each for x in dimensions]))
+                terms.append(spread(f"{each.name}_mask", [k == place for k in range(len(dimensions))]))
         return " & ".join(terms)
 
     # --- memory --------------------------------------------------------------------------------
@@ -141,12 +141,12 @@ class NestMemory:
         stride: Size = 1
         for axis in reversed(_layout(buffer)):
             index = self.indices.of(sizes[axis])
-            if isinstance(index, Dimension) and index.count != 1:
+            if isinstance(index, Dimension):
                 place = next(k for k, (its, _) in enumerate(tile) if its == axis)
                 name = spread(index.name, [k == place for k in range(len(tile))])
                 terms.append(name if stride == 1 else f"{name} * {self.size(stride)}")
             stride = stride * self.whole_shape(root)[axis]
-        if len(set(dimensions)) < len(dimensions) and any(x.part != "inner" for x in dimensions):
+        if any(dimensions.count(x) > 1 for x in (self.indices.rows, self.indices.columns)):
             raise NoForm("one index along two axes")
         return " + ".join([self.parameters[root], *reversed(terms)]), tile
 

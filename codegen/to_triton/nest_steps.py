@@ -13,7 +13,7 @@ from ..names import docstring_text
 from ..typed_scalars import TypedValue, within
 from .nest_indices import LEAST_SIDE, Batch, Dimension
 from .nest_memory import NestMemory
-from .nest_values import TilePrinter, TileValue, is_small, spread
+from .nest_values import TilePrinter, TileValue, is_small, spread, turned
 from .reductions import REDUCTIONS
 from .scalars import HALVES, TRITON_DTYPES, computed_dtype
 
@@ -31,21 +31,22 @@ class NestSteps(NestMemory):
         order = [axis for axis, _ in axes]
         if not is_small([each for _, each in axes]):
             raise NoForm("a tile with three dimensions that are long")
-        operands = []
+        operands, covered = [], set[int]()
         for operand in step.operands:
             value = self.operand(operand.buffer, types)
             places = [order.index(operand.axes[axis]) for axis in value.axes]
-            if places != sorted(places):
-                raise NoForm("a tile whose axes are turned")
-            code = spread(value.computed, [k in places for k in range(len(order))])
+            code = spread(turned(value.computed, places), [k in places for k in range(len(order))])
             operands.append(TypedValue(code, computed_dtype(value.dtype)))
+            covered.update(places)
         statements: list[str] = []
         dtype = types.buffer_map()[step.buffer].type.dtype
         printer = TilePrinter(statements, self.names.identifier, self.helpers, len(order))
         code = printer.print(step.expression, operands, computed_dtype(dtype))
         for text in statements:
             self.line(text)
-        return code
+        if len(covered) == len(axes):
+            return code
+        return f"tl.broadcast_to({code}, [{', '.join(each.constant for _, each in axes)}])"
 
     def step(self, step: Step, types: Program) -> None:
         """Compute a step that gathers nothing."""

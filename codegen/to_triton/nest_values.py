@@ -50,10 +50,18 @@ def spread(code: str, present: Sequence[bool]) -> str:
     """A tile that has only some of the dimensions of a larger one, so that it meets that by broadcasting."""
     if all(present):
         return code
-    if not any(present):
-        return code
+    if not any(present):  # a number is a tile too, since the interpreter compares none with tiles
+        return f"tl.broadcast_to({code}, [{', '.join('1' for _ in present)}])"
     name = code if code.isidentifier() else f"({code})"
     return f"{name}[{', '.join(':' if here else 'None' for here in present)}]"
+
+
+def turned(code: str, places: Sequence[int]) -> str:
+    """A tile whose dimensions are moved so that these places of theirs ascend."""
+    order = sorted(range(len(places)), key=lambda k: places[k])
+    if order == list(range(len(places))):
+        return code
+    return f"tl.trans({code})" if len(order) == 2 else f"tl.permute({code}, {order})"
 
 
 def is_small(dimensions: Sequence[Dimension]) -> bool:

@@ -15,6 +15,7 @@ from ..loop_steps import NoForm, steps_of
 from ..names import docstring_text
 from .nest_columns import Columns
 from .nest_steps import NestSteps
+from .nest_values import turned
 from .scalars import HALVES
 
 _INDENT = "    "
@@ -74,7 +75,7 @@ class NestKernel(NestSteps):
                 raise NoForm(f"a result {result} that is an operand")
             value, sizes = self.values[result], body.buffer_map()[result].type.shape
             address, tile = self.address(outer, sizes)
-            if tuple(axis for axis, _ in tile) != value.axes:
-                raise NoForm("a result whose axes are turned")
+            order = [axis for axis, _ in tile]
+            code = turned(value.code, [order.index(axis) for axis in value.axes])
             mask = self.mask([each for _, each in tile])
-            self.line(f"tl.store({address}, {value.code}{f', mask={mask}' if mask else ''})")
+            self.line(f"tl.store({address}, {code}{f', mask={mask}' if mask else ''})")

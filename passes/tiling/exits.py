@@ -111,12 +111,14 @@ class _Sum:
             else:
                 inside += stay
                 outside += moved
-        return _multiplied(self._summed(inside), self.wanted, outside)
+        there = {label for factor in inside for label in factor.labels}
+        labels = tuple(label for label in self.wanted if label in there)
+        return _multiplied(self._summed(inside, labels), labels, outside, self.wanted)
 
     def _may_leave(self, factor: _Factor) -> bool:
         return not self.summed & set(factor.labels)
 
-    def _summed(self, factors: Sequence[_Factor]) -> Node:
+    def _summed(self, factors: Sequence[_Factor], wanted: Labels) -> Node:
         operands = [x.value for x in factors if isinstance(x.value, Node)]
         labels = [x.labels for x in factors]
         if len(operands) > 2:
@@ -128,7 +130,7 @@ class _Sum:
             every = tuple(dict.fromkeys(label for k in large for label in labels[k]))
             product = build.einsum([operands[k] for k in large], [labels[k] for k in large], every)
             operands, labels = [product, *(operands[k] for k in small)], [every, *(labels[k] for k in small)]
-        return build.einsum(operands, labels, self.wanted)
+        return build.einsum(operands, labels, wanted)
 
     def _is_score(self, labels: Labels) -> bool:
         """Whether a factor has all the indices that some score of this sum has and no other operand does."""
@@ -136,8 +138,8 @@ class _Sum:
         return any(set(labels) <= each for each in scores)
 
 
-def _multiplied(total: Node, labels: Labels, factors: Sequence[_Factor]) -> Node:
-    """The sum times the factors that were moved out of it."""
+def _multiplied(total: Node, labels: Labels, factors: Sequence[_Factor], wanted: Labels) -> Node:
+    """The sum, whose indices are ``labels``, times the factors that were moved out of it."""
     number: Number = 1
     expression: Scalar = argument(0)
     operands, inputs = [total], [labels]
@@ -151,7 +153,7 @@ def _multiplied(total: Node, labels: Labels, factors: Sequence[_Factor]) -> Node
     if len(operands) == 1:
         return build.scale(number, total) if number != 1 else total
     expression = expression if number == 1 else call("mul", number, expression)
-    return build.map_node(expression, operands, *renumbered(inputs, labels))
+    return build.map_node(expression, operands, *renumbered(inputs, wanted))
 
 
 # --- factors of an elementwise product ---------------------------------------------------------

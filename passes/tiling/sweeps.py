@@ -50,26 +50,30 @@ def sweeps_of(graph: Graph, scores: Scores, levels: Levels) -> list[Sweep]:
 def _add_what_follows(sweep: Sweep, order: Sequence[Node], scores: Scores, levels: Levels) -> None:
     """Take in the elementwise nodes whose operands are there, and that have the program's indices."""
     values = dict(sweep.exits)
-    fresh = -2  # indices that only such nodes have
+    needed = {sweep.outer, *scores.batch}
     for node in order:
         if node in values or node in scores.members or node in scores.exits or not is_elementwise(node):
             continue
-        mine = [k for k, x in enumerate(node.operands) if x in values]
         others = [x for x in node.operands if x not in values]
-        if not mine or any(x not in levels.ready or levels.ready[x] > sweep.level for x in others):
+        if any(x not in levels.ready or levels.ready[x] > sweep.level for x in others):
             continue
+        names = _indices(node, values)
         space = space_of(node)
-        assert space is not None
-        names: dict[int, int] = {}
-        clash = False
-        for k in mine:
-            for label, index in zip(space.inputs[k], values[node.operands[k]], strict=True):
-                clash |= names.setdefault(label, index) != index
-        for label in dict.fromkeys(label for labels in (*space.inputs, space.output) for label in labels):
-            if label not in names:
-                names[label], fresh = fresh, fresh - 1
-        labels = tuple(names[label] for label in space.output)
-        if clash or len(set(labels)) < len(labels) or not {sweep.outer, *scores.batch} <= set(labels):
+        if names is None or space is None or not needed <= set(names.values()):
             continue
-        values[node] = sweep.after[node] = labels
+        values[node] = sweep.after[node] = tuple(names[label] for label in space.output)
         sweep.operands[node] = tuple(tuple(names[label] for label in inner) for inner in space.inputs)
+
+
+def _indices(node: Node, values: Mapping[Node, Labels]) -> dict[int, int] | None:
+    """The index that each label of a node is, by its operands among ``values``; None where these do not say it."""
+    space = space_of(node)
+    assert space is not None
+    names: dict[int, int] = {}
+    for operand, inner in zip(node.operands, space.inputs, strict=True):
+        for label, index in zip(inner, values.get(operand, inner), strict=True):
+            if operand in values and names.setdefault(label, index) != index:
+                return None
+    every = {label for labels in (*space.inputs, space.output) for label in labels}
+    is_plain = len(set(names.values())) == len(names)
+    return names if every == names.keys() and is_plain else None
