@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 from ..ir import DType, Graph, Node, Size
@@ -15,12 +16,11 @@ from ..ir.specialise import free_symbols
 from ..ir.traverse import rebuild
 from .lower import pairwise
 from .manager import Pass
-from .memory.loop_bodies import unused_dim
 from .tiling.blocks import block_sizes, fit_tiles
 from .tiling.exits import with_plain_exits
 from .tiling.levels import Levels, levels_of
 from .tiling.nests import HALVES, Cut, Nest
-from .tiling.scores import NotTiled, Scores, Seed, scores_around, seeds
+from .tiling.scores import NotTiled, Scores, Seed, Users, scores_around, seeds, users_of
 from .tiling.spaces import Labels
 from .tiling.sweeps import Sweep, sweeps_of
 from .tiling.traffic import elements, fits_tiles, inner_sizes, needed_members, repeated_flops, saved_bytes
@@ -86,20 +86,23 @@ class Tile(Pass):
         order = graph.nodes()
         counts = {node: elements(node, self.sizes) for node in order}
         lengths = {node: [evaluate(size, self.sizes) for size in node.type.shape] for node in order}
+        users = users_of(graph)
         for seed in seeds(graph, counts, lengths):
             if seed.node in done:
                 continue
             done.add(seed.node)
             try:
-                return self._tiled(graph, seed)
+                return self._tiled(graph, users, seed)
             except NotTiled:
                 continue  # the region stays as it is, as do all that no pass has a better form for
         return None
 
-    def _tiled(self, graph: Graph, seed: Seed) -> tuple[Graph, Sequence[Sweep]]:
-        scores = scores_around(graph, seed)
+    def _tiled(self, graph: Graph, users: Users, seed: Seed) -> tuple[Graph, Sequence[Sweep]]:
+        scores = scores_around(graph, users, seed)
+        if not fits_tiles(inner_sizes(scores, (), self.sizes)) or not saved_bytes(scores, self.sizes):
+            raise NotTiled("nothing to save, or a long inner index")
         plain = pairwise(with_plain_exits(graph, scores), self.sizes)
-        region = _Region(plain, scores_around(plain, seed), self.sizes)
+        region = _Region(plain, scores_around(plain, users_of(plain), seed), self.sizes)
         region.check(self.flops_per_byte)
         return region.graph_with_loops(), region.sweeps
 
@@ -188,12 +191,23 @@ class _Region:
                 outside.update(x for x in node.operands if x in mine)
         return [x for x in mine if x in outside], [x for x in mine if x in later]
 
+    @cached_property
+    def _symbols(self) -> list[str]:
+        """What the dims of blocks are called: like no dim of the graph."""
+        taken, number = free_symbols(self.graph.outputs), 1
+        while True:
+            suffix = f"_{number}" if number > 1 else ""
+            batch = [f"batch{suffix}_{k}" for k in range(len(self.scores.batch))]
+            names = [*batch, f"rows{suffix}", f"columns{suffix}"]
+            if taken.isdisjoint(names):
+                return names
+            number += 1
+
     def _cuts(self, sweep: Sweep) -> list[Cut]:
-        first = unused_dim(self.graph)
-        number = first.removeprefix("block")
         long: Labels = (sweep.outer, sweep.inner)
         lengths = [evaluate(self.extent[x], self.sizes) for x in long]
         blocks = block_sizes(sweep, self.scores, lengths, self.sizes)
-        cuts = [Cut(x, self.extent[x], 1, f"batch{number}_{k}") for k, x in enumerate(self.scores.batch)]
-        names = (f"rows{number}", f"columns{number}")
+        *batch, rows, columns = self._symbols
+        cuts = [Cut(x, self.extent[x], 1, name) for x, name in zip(self.scores.batch, batch, strict=True)]
+        names = (rows, columns)
         return cuts + [Cut(x, self.extent[x], block, name) for x, block, name in zip(long, blocks, names, strict=True)]

@@ -65,20 +65,28 @@ def seeds(graph: Graph, elements: Mapping[Node, int], sizes: Mapping[Node, Seque
     return sorted(found, key=lambda seed: -elements[seed.node])
 
 
-def scores_around(graph: Graph, seed: Seed) -> Scores:
+Users = Mapping[Node, Sequence[Node]]
+
+
+def users_of(graph: Graph) -> Users:
+    """The nodes that read each node."""
+    users: dict[Node, list[Node]] = {}
+    for node in graph.nodes():
+        for operand in dict.fromkeys(node.operands):
+            users.setdefault(operand, []).append(node)
+    return users
+
+
+def scores_around(graph: Graph, users: Users, seed: Seed) -> Scores:
     """The region of a seed; raises ``NotTiled`` where a score would be needed whole."""
-    return _Flood(graph, seed).scores()
+    return _Flood(graph, users, seed).scores()
 
 
 class _Flood:
     """Indices as numbers that are found to be one; a node belongs to the region once it has both long ones."""
 
-    def __init__(self, graph: Graph, seed: Seed) -> None:
-        self.graph, self.seed = graph, seed
-        self.users: dict[Node, list[Node]] = {}
-        for node in graph.nodes():
-            for operand in dict.fromkeys(node.operands):
-                self.users.setdefault(operand, []).append(node)
+    def __init__(self, graph: Graph, users: Users, seed: Seed) -> None:
+        self.graph, self.users, self.seed = graph, users, seed
         self.parents: list[int] = []
         self.members: dict[Node, Labels] = {}
         self.exits: dict[Node, Labels] = {}

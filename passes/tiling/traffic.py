@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ...ir import Node
@@ -31,10 +32,10 @@ def is_matrix_product(node: Node) -> bool:
 
 def saved_bytes(scores: Scores, sizes: Mapping[str, int]) -> int:
     """Bytes of scores written and read by whole matrix products, between which elementwise work is fused."""
+    readers = Counter(operand for x in scores.exits if is_matrix_product(x) for operand in set(x.operands))
     total = 0
     for node in scores.members:
-        readers = sum(is_matrix_product(x) and node in x.operands for x in scores.exits)
-        uses = (2 if is_matrix_product(node) else 0) + (1 + readers if readers else 0)
+        uses = (2 if is_matrix_product(node) else 0) + (1 + readers[node] if readers[node] else 0)
         total += uses * elements(node, sizes) * node.type.dtype.bits // 8
     return total
 
