@@ -18,6 +18,7 @@ from .lower import pairwise
 from .manager import Pass
 from .tiling.blocks import block_sizes, fit_tiles
 from .tiling.exits import with_plain_exits
+from .tiling.known_sums import with_known_sums
 from .tiling.levels import Levels, levels_of
 from .tiling.nests import HALVES, Cut, Nest
 from .tiling.scores import NotTiled, Scores, Seed, Users, scores_around, seeds, users_of
@@ -102,6 +103,7 @@ class Tile(Pass):
         if not fits_tiles(inner_sizes(scores, (), self.sizes)) or not saved_bytes(scores, self.sizes):
             raise NotTiled("nothing to save, or a long inner index")
         plain = pairwise(with_plain_exits(graph, scores), self.sizes)
+        plain = with_known_sums(plain, scores_around(plain, users_of(plain), seed))
         region = _Region(plain, scores_around(plain, users_of(plain), seed), self.sizes)
         region.check(self.flops_per_byte)
         return region.graph_with_loops(), region.sweeps

@@ -76,6 +76,18 @@ def test_what_nothing_waits_for_runs_late() -> None:
     assert sorted(len(loop_operation(x).body) for x in nests(graph) if loop_operation(x).result == 0) == [1, 2, 4]
 
 
+def test_a_sum_follows_from_the_output() -> None:
+    """With the output at hand, the gradient's sum over each row needs no products of scores: one less in that pass."""
+    case = Attention(5, 37, (), 3, 2)
+    both, alone = case.expressions("gradients"), case.expressions("gradients")[1:]
+    counts = []
+    for outputs in (both, alone):
+        first = min(nests(tiled(outputs)[0]), key=lambda x: len(x.operands))
+        body = Graph.of(inner_loop(first).body).nodes()
+        counts.append(sum(isinstance(x.op, ops.Einsum) and len(x.operands) == 2 for x in body))
+    assert counts == [2, 3]
+
+
 def test_programs_say_it() -> None:
     graph, _ = tiled(Attention(5, 37, (2,), 3, 2).expressions("value"))
     (call,) = lower(graph).calls
