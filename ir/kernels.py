@@ -244,6 +244,11 @@ class BlockLoop(Kernel):
         return {**sizes, self.symbol: min(self.block, evaluate(self.size, sizes))}
 
     @property
+    def is_nest(self) -> bool:
+        """Whether a program of a GPU takes a block, and goes through blocks of another index in a loop of its own."""
+        return self.concurrent and any(isinstance(call.kernel, BlockLoop) for call in self.body.calls)
+
+    @property
     def text(self) -> str:
         """``over 1000 by 64: cut 0 -; join 0 sum``, with ``on all cores`` after the block where it is concurrent."""
         cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)

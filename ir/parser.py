@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any, Union
 
 import numpy as np
@@ -15,7 +16,7 @@ from .dims import parse_size, size_from_ast
 from .dtypes import as_dtype, to_numpy_dtype
 from .errors import OtusError, ParseError, nearest
 from .node import Node, make
-from .operations import OPERATIONS, Constant, Einsum, Input, LinearCombination, Map, Operation
+from .operations import OPERATIONS, Blockwise, Constant, Einsum, Input, LinearCombination, Map, Operation
 from .scalar import number_from_ast, parse_scalar
 from .subscripts import parse_subscripts
 from .types import Format, TensorType, make_type
@@ -79,11 +80,19 @@ def _parse_line(text: str, nodes: dict[str, Node], body: tuple[Node, ...] | None
     strings, parameters, operands = _parse_rest(match["rest"], nodes)
     if body is not None:
         parameters["body"] = body
+    elif match["op"] == Blockwise.name and len(operands) == 1 and isinstance(operands[0].op, Blockwise):
+        # Another result of a loop above, which stands for its parameters and operands.
+        loop = operands[0]
+        parameters, operands = {**_fields_of(loop.op), **parameters}, list(loop.operands)
     op = _build_operation(match["op"], declared, strings, parameters)
     node = _make(op, operands)
     if node.type.plain() != declared:
         raise ParseError(f"%{match['name']} is declared {declared}, but its operation gives {node.type}")
     return match["name"], node
+
+
+def _fields_of(op: Operation) -> dict[str, Any]:
+    return {field.name: getattr(op, field.name) for field in fields(op)}
 
 
 def _split_commas(text: str) -> list[str]:

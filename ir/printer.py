@@ -7,7 +7,7 @@ import json
 import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,8 @@ def dump(outputs: Node | Sequence[Node] | Mapping[str, Node], labels: Mapping[No
     roots = _roots(outputs)
     order = topological(roots)
     names = node_names(order, labels)
-    lines = [text for node in order for text in _lines(node, names)]
+    loops: dict[object, Node] = {}
+    lines = [text for node in order for text in _lines(node, names, loops)]
     return "\n".join([*lines, f"return {_result_text(outputs, names)}"]) + "\n"
 
 
@@ -65,11 +66,14 @@ def line(node: Node, names: Mapping[Node, str]) -> str:
     return f"%{names[node]}: {node.type} = {' '.join(words)}"
 
 
-def _lines(node: Node, names: Mapping[Node, str]) -> list[str]:
-    """The line of a node, and the body of a loop indented beneath it."""
+def _lines(node: Node, names: Mapping[Node, str], loops: dict[object, Node]) -> list[str]:
+    """The line of a node, and the body of a loop indented beneath it; another result of a loop above refers to it."""
     head = line(node, names)
     if not isinstance(node.op, Blockwise):
         return [head]
+    first = loops.setdefault((replace(node.op, result=0), node.operands), node)
+    if first is not node:
+        return [f"%{names[node]}: {node.type} = {node.op.name} {{result={node.op.result}}} %{names[first]}"]
     return [f"{head} do", *(f"  {text}" for text in dump(node.op.body).splitlines()), "end"]
 
 

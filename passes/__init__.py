@@ -19,6 +19,7 @@ from .simplify import SIMPLIFY_RULES, Simplify
 from .slice import Slice
 from .stabilise import Stabilise
 from .symmetric_product import SYMMETRIC_RULES, SymmetricProduct
+from .tile import Tile
 
 _ALL = (
     Stabilise,
@@ -31,6 +32,7 @@ _ALL = (
     Factor,
     SymmetricProduct,
     Fuse,
+    Tile,
     Block,
     Slice,
 )
@@ -41,7 +43,7 @@ SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
-    "triton": DEFAULT_PIPELINE.replace("block", "block{large=1,elements=1048576,row=2097152}"),
+    "triton": DEFAULT_PIPELINE.replace("block", "tile,block{large=1,elements=1048576,row=2097152}"),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "Pipeline",
     "Report",
     "Slice",
+    "Tile",
     "default_pipeline",
     "describe",
     "graph_text",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ..ir import Graph, Node, Size, VerificationError
+from ..ir import Graph, Node, Size, VerificationError, make
 from ..ir import operations as ops
 from ..ir.cost import loop_family
 from ..ir.kernels import (
@@ -319,8 +320,13 @@ class _Lowering:
 
     def _loop(self, node: Node, op: ops.Blockwise) -> None:
         """One loop for all the results of it that the graph reads."""
-        family = loop_family(node, self.order)
+        family = _with_maxima(loop_family(node, self.order))
         results = [member.op.result for member in family if isinstance(member.op, ops.Blockwise)]
+        maxima = [ops.maximum_of(op.join[k]) for k in results]
+        joins = tuple(
+            op.join[k] if maximum is None else ops.relative_to(results.index(maximum))
+            for k, maximum in zip(results, maxima, strict=True)
+        )
         given = {ops.placeholder_label(k): self.buffers[self.of[x]].layout for k, x in enumerate(node.operands)}
         body = lower_body(op, results, given, self.sizes)
         places = [int(name.removeprefix("x")) for name in body.inputs]
@@ -329,7 +335,9 @@ class _Lowering:
             op.size,
             op.block,
             tuple(op.cut[k] for k in places),
-            tuple(op.join[k] for k in results),
+            tuple(
+                join if k is None else ops.relative_to(results.index(k)) for join, k in zip(joins, maxima, strict=True)
+            ),
             op.symbol,
             op.concurrent,
         )
@@ -365,7 +373,7 @@ class _Lowering:
             if member in self.output_names:
                 self.results[member] = name
                 self.claimed.add(name)
-        text = "; ".join(line(member, self.lines) for member in family)
+        text = "; ".join(line(member, self.lines) for member in family if member in self.lines)
         self.calls.append(KernelCall(kernel, tuple(sources), tuple(names), family[0], text))
 
     def _moved_layout(self, node: Node) -> Sequence[int] | None:
@@ -379,6 +387,18 @@ class _Lowering:
             axes = [node.op.axes[axis] for axis in layout]
             return [*(axis for axis in range(node.ndim) if axis not in axes), *axes]
         return None
+
+
+def _with_maxima(family: Sequence[Node]) -> list[Node]:
+    """Results of a loop, and the maxima that they are relative to, whether read or not."""
+    found = list(family)
+    for node in family:
+        assert isinstance(node.op, ops.Blockwise)
+        maximum = ops.maximum_of(node.op.join[node.op.result])
+        other = node if maximum is None else make(dataclasses.replace(node.op, result=maximum), *node.operands)
+        if other not in found:
+            found.append(other)
+    return found
 
 
 def _readers(order: Sequence[Node]) -> dict[Node, list[Node]]:

@@ -28,6 +28,8 @@ from otus.runtime.reference import evaluate
 from otus.runtime.triton_interpreter import interpreter
 
 BLOCK = default_pipeline("triton").rsplit(",block", 1)[1]
+# For what would otherwise be a nest of loops over scores, being small.
+WITHOUT_TILES = default_pipeline("triton").replace(",tile", "")
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have, by architecture
 TINY = Tiling(preferred=64, most=64, programs=2)
 _TYPES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ...ir import UnsupportedError
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm
 from ...ir.program import KernelCall
@@ -21,6 +22,11 @@ PrintCall = Callable[[KernelCall, NumpySource], list[str]]
 
 def loop_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, print_call: PrintCall) -> list[str]:
     """The results' memory, and the loop that fills it."""
+    if loop.is_nest:
+        raise UnsupportedError(
+            f"a loop over {loop.size} positions holds another: such tiles are for GPUs; use backend='triton', or a "
+            "pipeline without the pass 'tile'"
+        )
     start, stop = source.temporary("start"), source.temporary("stop")
     block = f"{start}:{stop}"
     inner, views = _inside(loop, call, source, block)

@@ -31,6 +31,14 @@ def _in_place(x, axis):
     return x if x.stride(axis) <= 2 and last < 2**30 else x.contiguous()
 
 
+def _rescaled(total, part, before, own):
+    """Two sums that are relative to maxima as one, relative to the larger maximum where that is finite, else to 0."""
+    largest = torch.maximum(before, own)
+    shift = torch.where(torch.isfinite(largest), largest, torch.zeros_like(largest))
+    axes = (...,) + (None,) * (total.ndim - before.ndim)
+    return total * torch.exp(before - shift)[axes] + part * torch.exp(own - shift)[axes]
+
+
 _CONSTANTS: dict[str, torch.Tensor] = {}  # written out by the emitter
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...ir import DType
 from ...ir.kernels import BlockLoop
+from ...ir.operations import maximum_of
 from ...ir.program import KernelCall
 from ..source import block_index, body_lines
 from .source import TorchSource, torch_permuted
@@ -31,13 +32,26 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_cal
     inner = replace(source, program=loop.body, buffers=names, dims={**source.dims, loop.symbol: length})
     body = body_lines(inner, print_call)
     source.uses_device |= inner.uses_device
-    made, given = [], []
+    made, scaled, given = [], [], []
     for result, part, join in zip(call.outputs, loop.body.outputs, loop.join, strict=True):
-        target = source.buffers[result]
-        made.append(f"{target} = {_initial(join, source, inner, part, loop)}")
-        given.append(_given(join, target, names[part], start, stop))
+        target, maximum = source.buffers[result], maximum_of(join)
+        if maximum is None:
+            made.append(f"{target} = {_initial(join, source, inner, part, loop)}")
+            given.append(_given(join, target, names[part], start, stop))
+            continue
+        made.append(f"{target} = {_initial('sum', source, inner, part, loop)}")
+        before, own = source.buffers[call.outputs[maximum]], names[loop.body.outputs[maximum]]
+        source.helpers.add("_rescaled")
+        scaled.append(f"{target} = _rescaled({target}, {names[part]}, {before}, {own})")
     gone = [names[part] for part in loop.body.outputs] + [view.split(" = ")[0] for view in views]
-    lines = [f"{stop} = min({start} + {loop.block}, {size})", f"{length} = {stop} - {start}", *views, *body, *given]
+    lines = [
+        f"{stop} = min({start} + {loop.block}, {size})",
+        f"{length} = {stop} - {start}",
+        *views,
+        *body,
+        *scaled,
+        *given,
+    ]
     lines.append(f"del {', '.join(gone)}")
     return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
 

@@ -18,6 +18,7 @@ from ..to_torch.kernels import torch_lines
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_dtype, torch_number
 from .calls import loop_lines
+from .nest_calls import nest_lines
 from .product_calls import product_lines
 from .tiles import Tiling
 
@@ -112,6 +113,9 @@ class _Emitter(ModuleEmitter):
             return product_lines(call.kernel, call, source, lambda each, within: self._lines(each, within, sizes))
         if not isinstance(call.kernel, BlockLoop):
             return torch_lines(call, source)
+        if call.kernel.is_nest:
+            inner = call.kernel.block_sizes(sizes)
+            return nest_lines(call.kernel, call, source, sizes, lambda each, within: self._lines(each, within, inner))
         if call.kernel.concurrent:
             return loop_lines(call.kernel, call, source, sizes, self.tiling)
         inner = call.kernel.block_sizes(sizes)

@@ -55,13 +55,13 @@ class Reduction:
             return f"tl.{kind}imum({total}, {value}{nan})"
         return f"{total} {_SYMBOLS[kind]} {value}"
 
-    def reduced(self, value: str, dimensions: Sequence[int], dtype: DType, helpers: set[str]) -> str:
-        """The value reduced along dimensions, which stay with size 1."""
+    def reduced(self, value: str, dimensions: Sequence[int], dtype: DType, helpers: set[str], keep: bool = True) -> str:
+        """The value reduced along dimensions, which stay with size 1 where ``keep`` says so."""
         kind = self._of(dtype)
         if kind in ("any", "all"):
             value = f"{_parenthesised(value)}.to(tl.int32)"
         for k in reversed(dimensions):
-            value = self._along(value, k, kind, dtype, helpers)
+            value = self._along(value, k, kind, dtype, helpers, ", keep_dims=True" if keep else "")
         if self.kind == "shift":
             # What is not finite shifts by nothing.
             helpers.add("_finite")
@@ -71,15 +71,15 @@ class Reduction:
         return f"{value}.to({TRITON_DTYPES[dtype]})" if dtype.kind in ("int", "uint") and dtype.bits < 32 else value
 
     @staticmethod
-    def _along(value: str, k: int, kind: str, dtype: DType, helpers: set[str]) -> str:
+    def _along(value: str, k: int, kind: str, dtype: DType, helpers: set[str], kept: str) -> str:
         if kind == "sum":
-            return f"tl.sum({value}, axis={k}, keep_dims=True)"
+            return f"tl.sum({value}, axis={k}{kept})"
         if kind in ("any", "all") or (kind in ("max", "min") and not dtype.is_inexact):
             function = {"any": "max", "all": "min"}.get(kind, kind)
-            return f"tl.{function}({value}, axis={k}, keep_dims=True)"
+            return f"tl.{function}({value}, axis={k}{kept})"
         helper = {"max": "_largest", "min": "_smallest", "prod": "_product"}[kind]
         helpers.add(helper)
-        return f"tl.reduce({value}, {k}, {helper}, keep_dims=True)"
+        return f"tl.reduce({value}, {k}, {helper}{kept})"
 
 
 _SYMBOLS = {"sum": "+", "prod": "*", "any": "|", "all": "&"}

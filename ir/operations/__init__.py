@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .algebra import Cast, CumulativeSum, Einsum, LinearCombination, Map, Reduce
 from .base import Operation
-from .blockwise import COMBINATIONS, Blockwise, placeholder_label
+from .blockwise import COMBINATIONS, Blockwise, maximum_of, placeholder_label, relative_to
 from .derivative import Derivative
 from .leaves import Constant, Delta, Extent, Input, Iota
 from .linear_algebra import (
@@ -72,5 +72,7 @@ __all__ = [
     "Slice",
     "Solve",
     "Take",
+    "maximum_of",
     "placeholder_label",
+    "relative_to",
 ]

@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 
 # How results that lack the cut index are put together from those of the blocks.
 COMBINATIONS = ("sum", "prod", "max", "min", "any", "all", "logsumexp")
+_RELATIVE = "relative "
+
+
+def relative_to(position: int) -> str:
+    """How a result is joined that is a sum relative to the maximum that is result ``position``.
+
+    The body's value is proportional to ``exp(-m)``, where ``m`` is the maximum of its block, or 0 where that is not
+    finite.  The whole is the same relative to the maximum of all blocks: each block's
+    value is multiplied by ``exp(m - maximum)`` (M. Milakov and N. Gimelshein, arXiv 1805.02867, algorithm 3).
+
+    >>> relative_to(0), maximum_of(relative_to(0)), maximum_of("sum")
+    ('relative 0', 0, None)
+    """
+    return f"{_RELATIVE}{position}"
+
+
+def maximum_of(join: int | str) -> int | None:
+    """The result that holds the maximum which a result is relative to; None for all other joins."""
+    number = join.removeprefix(_RELATIVE) if isinstance(join, str) and join.startswith(_RELATIVE) else ""
+    return int(number) if number.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -27,7 +47,7 @@ class Blockwise(Operation):
     that is cut has ``size`` positions; in the body its size is the dim called ``symbol``, since the last
     block may be shorter.  Operand ``k`` is cut along its axis ``cut[k]``, or handed over whole where that
     is None.  Value ``k`` of the body is written to its blocks along axis ``join[k]`` of the result, or
-    combined over the blocks where ``join[k]`` names how (``"sum"``, ``"max"``, …).  This node is
+    combined over the blocks where ``join[k]`` names how (``"sum"``, ``"max"``, …; :func:`relative_to`).  This node is
     result ``result``; nodes that differ in nothing else are computed by one loop.  ``concurrent`` says that
     several blocks may be at work at once, each with intermediates of its own.
     """
@@ -42,6 +62,11 @@ class Blockwise(Operation):
     result: int = 0
     symbol: str = "block"
     concurrent: bool = False
+
+    @property
+    def is_nest(self) -> bool:
+        """Whether a program of a GPU takes a block, and goes through blocks of another index in a loop of its own."""
+        return self.concurrent and any(isinstance(node.op, Blockwise) for node in _nodes(self.body))
 
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
         """The type of the body's value, with the whole index where it has a block of it."""
@@ -85,7 +110,10 @@ class Blockwise(Operation):
     def _whole(self, value: TensorType, join: int | str) -> TensorType:
         shape = list(value.shape)
         if isinstance(join, str):
-            if join not in COMBINATIONS:
+            maximum = maximum_of(join)
+            if maximum is not None and (maximum >= len(self.join) or self.join[maximum] != "max"):
+                raise VerificationError(f"blockwise: a value is joined {join!r}, and result {maximum} is no maximum")
+            if maximum is None and join not in COMBINATIONS:
                 raise ShapeError(
                     f"blockwise: unknown combination {join!r}{nearest(join, COMBINATIONS)}; "
                     f"known are {', '.join(COMBINATIONS)}"
@@ -107,18 +135,18 @@ def placeholder_label(position: int) -> str:
 
 def body_leaves(body: Sequence[Node]) -> list[Node]:
     """The nodes without operands that a body reads."""
-    found: list[Node] = []
-    seen: set[Node] = set()
+    return [node for node in _nodes(body) if not node.operands]
+
+
+def _nodes(body: Sequence[Node]) -> list[Node]:
+    found: dict[Node, None] = {}
     stack = list(body)
     while stack:
         node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        stack.extend(node.operands)
-        if not node.operands:
-            found.append(node)
-    return found
+        if node not in found:
+            found[node] = None
+            stack.extend(node.operands)
+    return list(found)
 
 
 def _symbols(shape: Sequence[Size]) -> frozenset[str]:

@@ -22,9 +22,10 @@ def loop_operation(loop: Node) -> ops.Blockwise:
 
 
 def loops_of(graph: Graph) -> list[Node]:
-    """The loops of a graph, one node for each, in order; not those inside of their bodies."""
+    """The loops of a graph, one node for each, in order; not those inside of their bodies, nor nests."""
     order = graph.nodes()
-    return [x for x in order if isinstance(x.op, ops.Blockwise) and loop_family(x, order)[0] is x]
+    found = [x for x in order if isinstance(x.op, ops.Blockwise) and not x.op.is_nest]
+    return [x for x in found if loop_family(x, order)[0] is x]
 
 
 def body_of(loop: Node) -> Graph:

@@ -65,7 +65,7 @@ def _moments(program: Program, sizes: Mapping[str, int], strided: set[str]) -> l
         extra = workspace(call, buffers, strided, sizes)
         bytes = program.workspace + sum(each.bytes for each in held.values()) + extra
         here = Moment(bytes, call.node, tuple(held.values()))
-        if isinstance(call.kernel, BlockLoop):
+        if isinstance(call.kernel, BlockLoop) and not call.kernel.is_nest:  # its tiles are in registers
             found += _inside(call.kernel, call, here, strided, sizes)
         else:
             found.append(here)

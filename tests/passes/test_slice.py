@@ -87,7 +87,7 @@ end
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("end\nreturn", "return", "line 11: the body that begins here has no 'end'"),
+        ("end\n%", "%", "line 2: the body that begins here has no 'end'"),
         ("return [%2, %3]", "return %2", "line 2: a body returns a list of values"),
         ('einsum "an->a" %1', 'einsum "an->a" %9', "line 7: %9 is not defined above"),
         ("cut=(0, None)", "cut=(1, None)", "operand 0 has size 5 along axis 1, and the index that is cut has size n"),

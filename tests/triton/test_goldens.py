@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attention import Attention
 from conftest import Golden
 
 import otus
@@ -46,7 +47,31 @@ def long_sum() -> Any:
     return f.plan_for(i=64, k=8192, j=48)
 
 
-CASES = {each.__name__: each for each in (softmax_gradient, layer_norm_gradient, gelu_layer, scaled_heads, long_sum)}
+def attention() -> Any:
+    """One kernel, in which the softmax's sum and its product with the values are relative to a running maximum."""
+    case = Attention(4096, 4096, (2, 16), 64, 64, "causal", "bfloat16")
+    return otus.compile({"out": case.output()}, backend="triton", interpret=True)
+
+
+def attention_gradient() -> Any:
+    """One kernel for what rows of scores need, one for the gradient of the queries, one for the two others."""
+    case = Attention(4096, 4096, (2, 16), 64, 64, dtype="float32")
+    _, *gradients = case.expressions("gradients")
+    return otus.compile(dict(zip(("gQ", "gK", "gV"), gradients, strict=True)), backend="triton", interpret=True)
+
+
+CASES = {
+    each.__name__: each
+    for each in (
+        softmax_gradient,
+        layer_norm_gradient,
+        gelu_layer,
+        scaled_heads,
+        long_sum,
+        attention,
+        attention_gradient,
+    )
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
-from triton_kernels import BLOCK, interpreted, launched_names
+from triton_kernels import BLOCK, WITHOUT_TILES, interpreted, launched_names
 
 import otus
 from otus.codegen import Emitted, emit_triton
@@ -327,7 +327,7 @@ def test_products_within_loops_that_save_memory() -> None:
     """There several steps read the product, and the last block has fewer rows."""
     x, w = tensor("x", 64, 80), tensor("w", 80, 96)
     outputs = {"s": otus.exp(otus.sin(x @ w)).sum(), "r": otus.tanh(x @ w).max(axis=1)}
-    f = otus.compile(outputs, backend="triton", interpret=True, memory_limit=20000)
+    f = otus.compile(outputs, backend="triton", interpret=True, memory_limit=20000, pipeline=WITHOUT_TILES)
     assert "for start in range(0, 64, " in f.source
     assert "        product_kernel[(" in f.source
     values = data([outputs["r"]])
@@ -343,7 +343,7 @@ def test_derivatives_of_a_layer() -> None:
     hidden = otus.tanh(x @ w + b)
     loss = ((hidden @ v) ** 2).sum()
     outputs = [loss, *otus.grad(loss, [w, v, b])]
-    f = otus.compile(outputs, backend="triton", interpret=True)
+    f = otus.compile(outputs, backend="triton", interpret=True, pipeline=WITHOUT_TILES)
     assert "product_kernel" in f.source
     values = data([loss])
     given = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}

@@ -101,12 +101,12 @@ def test_tiles_are_those_of_the_sizes() -> None:
 
 def test_memory_limits_hold() -> None:
     """Loops that save memory are loops here too, around torch's products and kernels."""
-    a, b = otus.tensor("a", (64, 80)), otus.tensor("b", (80, 96))
+    a, b = otus.tensor("a", (64, 300)), otus.tensor("b", (300, 96))
     loss = {"s": otus.exp(otus.sin(a @ b)).sum(), "r": otus.tanh(a @ b).max(axis=1)}
     f = compiled(loss, memory_limit=20000)
     assert "for start in range(0, 64, " in f.source
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((64, 80)), rng.standard_normal((80, 96))
+    x, y = rng.standard_normal((64, 300)), rng.standard_normal((300, 96))
     found = f(a=x, b=y)
     np.testing.assert_allclose(found["s"], np.exp(np.sin(x @ y)).sum())
     np.testing.assert_allclose(found["r"], np.tanh(x @ y).max(1))
