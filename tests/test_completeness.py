@@ -7,9 +7,9 @@ import pytest
 from otus.autodiff.rules import NO_RULE, RULES
 from otus.autodiff.scalar_derivatives import PARTIALS, WIRTINGER
 from otus.codegen.to_numpy.kernels import KERNEL_RULES
-from otus.codegen.to_torch.kernels import KERNEL_RULES as TORCH_KERNEL_RULES
 from otus.codegen.to_numpy.operations import OPERATION_RULES
 from otus.codegen.to_numpy.scalars import SCALAR_RULES
+from otus.codegen.to_torch.kernels import KERNEL_RULES as TORCH_KERNEL_RULES
 from otus.ir import OPERATIONS, kernels
 from otus.ir.scalar import SCALAR_FUNCTIONS
 from otus.passes import PASSES, SIMPLIFY_RULES
