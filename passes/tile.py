@@ -24,6 +24,7 @@ from .tiling.nests import HALVES, Cut, Nest
 from .tiling.scores import NotTiled, Scores, Seed, Users, scores_around, seeds, users_of
 from .tiling.spaces import Labels
 from .tiling.sweeps import Sweep, sweeps_of
+from .tiling.ties import refuse_ties
 from .tiling.traffic import elements, fits_tiles, inner_sizes, needed_members, repeated_flops, saved_bytes
 
 _PROGRAMS = 64  # that keep half of a GPU busy
@@ -100,6 +101,7 @@ class Tile(Pass):
 
     def _tiled(self, graph: Graph, users: Users, seed: Seed) -> tuple[Graph, Sequence[Sweep]]:
         scores = scores_around(graph, users, seed)
+        refuse_ties(graph, scores)
         if not fits_tiles(inner_sizes(scores, (), self.sizes)) or not saved_bytes(scores, self.sizes):
             raise NotTiled("nothing to save, or a long inner index")
         plain = pairwise(with_plain_exits(graph, scores), self.sizes)
