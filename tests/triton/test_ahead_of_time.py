@@ -53,6 +53,12 @@ def _layer_norm(dtype: str) -> list[Any]:
     return [y, *otus.vjp(y, [x, w], [u])]
 
 
+def _layer_norm_in_chunks(dtype: str) -> list[Any]:
+    """The mean and the squares of the distances from it, in one loop."""
+    x, _ = _inputs(dtype, 64, 65536)
+    return [(x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5)]
+
+
 def _gelu(dtype: str) -> list[Any]:
     x, u = _inputs(dtype, ROWS, COLUMNS)
     return [otus.gelu(x), otus.vjp(otus.gelu(x), [x], [u])[0]]
@@ -84,6 +90,9 @@ CASES: dict[str, tuple[Callable[[str], list[Any]], str]] = {
     "whole-bfloat16": (_whole, "bfloat16"),
     "layer_norm-float32": (_layer_norm, "float32"),
     "layer_norm-float16": (_layer_norm, "float16"),
+    "layer_norm_in_chunks-float32": (_layer_norm_in_chunks, "float32"),
+    "layer_norm_in_chunks-float64": (_layer_norm_in_chunks, "float64"),
+    "layer_norm_in_chunks-bfloat16": (_layer_norm_in_chunks, "bfloat16"),
     "gelu-float32": (_gelu, "float32"),
     "gelu-float64": (_gelu, "float64"),
     "special_functions-float32": (_special_functions, "float32"),

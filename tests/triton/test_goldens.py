@@ -23,6 +23,13 @@ def layer_norm_gradient() -> Any:
     return otus.compile({"gx": gx, "gw": gw, "gb": gb}, backend="triton", interpret=True)
 
 
+def layer_norm_of_long_rows() -> Any:
+    """Rows in chunks: their statistics in one loop, the results in another."""
+    x, w = otus.tensor("x", (64, 50000), dtype="float32"), otus.tensor("w", (50000,), dtype="float32")
+    y = (x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5) * w
+    return otus.compile({"y": y}, backend="triton", interpret=True)
+
+
 def gelu_layer() -> Any:
     """A matrix product and what follows it, in one kernel."""
     x, w, b = otus.tensor("x", (64, 256)), otus.tensor("w", (256, 128)), otus.tensor("b", (128,))
@@ -46,7 +53,17 @@ def long_sum() -> Any:
     return f.plan_for(i=64, k=8192, j=48)
 
 
-CASES = {each.__name__: each for each in (softmax_gradient, layer_norm_gradient, gelu_layer, scaled_heads, long_sum)}
+CASES = {
+    each.__name__: each
+    for each in (
+        softmax_gradient,
+        layer_norm_gradient,
+        layer_norm_of_long_rows,
+        gelu_layer,
+        scaled_heads,
+        long_sum,
+    )
+}
 
 
 @pytest.mark.parametrize("name", CASES)
