@@ -13,6 +13,7 @@ from .factor import FACTOR_RULES, Factor
 from .fuse import Fuse
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
+from .moments import Moments
 from .shared_solves import SharedSolves
 from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
@@ -31,6 +32,7 @@ _ALL = (
     Factor,
     SymmetricProduct,
     Fuse,
+    Moments,
     Block,
     Slice,
 )
@@ -41,7 +43,7 @@ SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
-    "triton": DEFAULT_PIPELINE.replace("block", "block{large=1,elements=1048576,row=2097152}"),
+    "triton": DEFAULT_PIPELINE.replace("block", "moments,block{large=1,elements=1048576,row=2097152}"),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...ir.deviation import mean_in_square
 from ...ir.loop_steps import Operand, Step
-from ...ir.scalar import Argument, Call, Literal, Scalar, argument, postorder, substitute_arguments
+from ...ir.scalar import Argument, Scalar, argument, postorder, substitute_arguments
 from .axes import Index, PlacedStep
 from .reductions import REDUCTIONS
 from .scalars import TRITON_DTYPES, computed_dtype
@@ -120,28 +121,13 @@ class _Values:
 
     def mean(self, squares: PlacedStep, total: PlacedStep) -> PlacedStep | None:
         """The step that gives ``c`` times the total, where what is summed is the square of a distance from it."""
-        distance = _root(self.terms[squares.step.buffer])
-        if not (isinstance(distance, Call) and distance.function == "sub"):
-            return None
-        x = self.terms[total.step.buffer]
-        point, mean = distance.arguments
-        if mean is x:
-            point, mean = mean, point
-        if point is not x or not self._is_multiple(mean, self._leaf(total.step.buffer, total.result), squares):
-            return None
-        return self._step(mean, squares)
+        value, point = self.terms[squares.step.buffer], self.terms[total.step.buffer]
+        mean = mean_in_square(value, point, self._leaf(total.step.buffer, total.result), self._is_shared)
+        return None if mean is None else self._step(mean, squares)
 
-    def _is_multiple(self, mean: Scalar, total: Argument, squares: PlacedStep) -> bool:
-        """Whether something is the total times or over a number that all positions share."""
-        if not isinstance(mean, Call) or mean.function not in ("mul", "div") or total not in mean.arguments:
-            return mean is total
-        factor = mean.arguments[mean.arguments[0] is total]
-        if mean.function == "div" and factor is mean.arguments[0]:
-            return False
-        if isinstance(factor, Literal):
-            return isinstance(factor.value, int | float) and factor.value > 0
-        indices = next((its for (_, its), leaf in self.leaves.items() if leaf is factor), None)
-        return indices is not None and all(x is None for x in indices)
+    def _is_shared(self, value: Scalar) -> bool:
+        """Whether all positions share a leaf."""
+        return any(leaf is value and not any(x is not None for x in its) for (_, its), leaf in self.leaves.items())
 
     def _step(self, value: Scalar, squares: PlacedStep) -> PlacedStep:
         """The step that computes a value; where there is none by itself, a new one, from the leaves."""
@@ -161,13 +147,3 @@ class _Values:
         name, every = f"{squares.step.buffer}_mean", tuple(range(len(sizes)))
         self.kernel.dtypes[name] = self.kernel.dtypes[squares.step.buffer]
         return PlacedStep(Step(name, sizes, tuple(operands), substitute_arguments(value, own), every), tuple(indices))
-
-
-def _root(value: Scalar) -> Scalar | None:
-    """What a value is the square of, where it says so."""
-    match value:
-        case Call(function="square"):
-            return value.arguments[0]
-        case Call(function="mul") if value.arguments[0] is value.arguments[1]:
-            return value.arguments[0]
-    return None

@@ -18,6 +18,7 @@ from otus.codegen import Emitted
 from otus.ir import Node, build
 from otus.ir.dtypes import DType
 from otus.ir.scalar import parse_scalar
+from otus.passes import default_pipeline
 
 RNG = np.random.default_rng(11)
 BOTH = [(0, 1), (0,)]
@@ -132,3 +133,17 @@ def test_sizes_of_a_call() -> None:
         found = dict(zip(("y", "v"), interpreted(module, values), strict=True))
         np.testing.assert_allclose(found["y"], centred / np.sqrt(variance + 1e-5)[:, None] * values["w"], 1e-10, 1e-12)
         np.testing.assert_allclose(found["v"], variance, 1e-10, 1e-20)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((64, 600), None), ((20000, 3), 0), ((6, 3, 40, 32), (0, 2, 3))])
+def test_a_variance_over_the_programs_reads_its_array_once(shape: tuple[int, ...], axis: Any) -> None:
+    """Rows give their sums and squares in one kernel, and what combines them reads these alone."""
+    x = otus.tensor("x", shape, dtype="float32")
+    passes = default_pipeline("triton").replace("moments", "moments{large=1}")
+    f = otus.compile({"v": otus.var(x, axis=axis), "m": x.mean(axis=axis)}, "triton", interpret=True, pipeline=passes)
+    reads = [call for call in f.program.calls if "t0" in call.inputs or "x" in call.inputs]
+    assert [call.kernel.name for call in reads if not call.kernel.view] == ["loop"]
+    value = (RNG.standard_normal(shape) * 0.1 + 1e3).astype("float32")
+    found = f(x=value)
+    np.testing.assert_allclose(found["v"], value.astype(float).var(axis=axis), 1e-3)
+    np.testing.assert_allclose(found["m"], value.astype(float).mean(axis=axis), 1e-6)
