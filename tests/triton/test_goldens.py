@@ -44,6 +44,12 @@ def scaled_heads() -> Any:
     return otus.compile({"p": otus.softmax(scores, axis=-1)}, backend="triton", interpret=True)
 
 
+def many_tiles() -> Any:
+    """Each program makes one tile after another."""
+    x, w, b = (otus.tensor(n, s, dtype="bfloat16") for n, s in (("x", (8192, 256)), ("w", (256, 8192)), ("b", (8192,))))
+    return otus.compile({"y": otus.relu(x @ w + b)}, backend="triton", interpret=True)
+
+
 def long_sum() -> Any:
     """A sum in parts, for sizes of a call; and a result that is reduced over the programs."""
     x, w = otus.tensor("x", ("i", "k"), dtype="float32"), otus.tensor("w", ("k", "j"), dtype="float32")
@@ -61,6 +67,7 @@ CASES = {
         layer_norm_of_long_rows,
         gelu_layer,
         scaled_heads,
+        many_tiles,
         long_sum,
     )
 }

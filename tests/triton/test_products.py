@@ -151,6 +151,36 @@ def test_split_sums_of_whole_rows_and_batches() -> None:
         check(ROWS[name](), tile, ["product_kernel", "sum_kernel"], 1e-11)
 
 
+ONE_AFTER_ANOTHER = ("bias and relu", "scaled operand", "batches", "several of all, mixed", "mean over rows")
+
+
+@pytest.mark.parametrize("name", ONE_AFTER_ANOTHER)
+def test_tiles_one_after_another(name: str) -> None:
+    """Three programs, more tiles than that, which they do not divide evenly or do."""
+    module = check(CASES[name](), dataclasses.replace(SMALL, persistent=True), ["product_kernel"], 1e-11)
+    assert "tl.num_programs(0)" in module.source
+    assert ", _processors(" in module.source
+
+
+def test_whole_rows_one_after_another() -> None:
+    check(ROWS["softmax"](), dataclasses.replace(SMALL, columns=32, persistent=True), ["product_kernel"], 1e-11)
+
+
+def test_sums_in_parts_are_not_one_after_another() -> None:
+    tile = dataclasses.replace(SMALL, splits=2, persistent=True)
+    module = check(CASES["bias and relu"](), tile, ["product_kernel", "sum_kernel"], 1e-11)
+    assert "num_programs" not in module.source
+
+
+def test_tiles_one_after_another_of_the_sizes_of_a_call() -> None:
+    x, w = tensor("x", "b", "i", "k"), tensor("w", "b", "k", "j")
+    tile = dataclasses.replace(SMALL, persistent=True)
+    module = module_of([otus.tanh(x @ w)], tile, {"b": 2, "i": 20, "k": 20, "j": 20})
+    for b, i, k, j in ((2, 40, 20, 40), (1, 1, 1, 1), (5, 3, 4, 3), (0, 3, 3, 3), (2, 0, 3, 3)):
+        values = {"x": RNG.standard_normal((b, i, k)), "w": RNG.standard_normal((b, k, j))}
+        np.testing.assert_allclose(interpreted(module, values)[0], np.tanh(values["x"] @ values["w"]), 1e-12, 1e-12)
+
+
 def test_splits_beyond_the_sum() -> None:
     """Programs for which nothing is left give zeros."""
     check(CASES["bias and relu"](), dataclasses.replace(SMALL, splits=7), ["product_kernel", "sum_kernel"], 1e-11)
@@ -274,6 +304,13 @@ def test_large_products_in_full_precision_are_the_librarys() -> None:
     assert kinds([otus.gelu(thin @ tensor("z", 64, size, dtype="bfloat16"))]) == ["product"]
     h = tensor("h", 1024, 1024, dtype="bfloat16")
     assert kinds([otus.relu(h @ otus.transpose(h, (1, 0)))]) == ["product"]
+
+
+def test_many_tiles_are_made_one_after_another() -> None:
+    """Of large products, where each tile takes a multiprocessor; the dump says so."""
+    x, w = tensor("x", 4096, 256, dtype="bfloat16"), tensor("w", 256, 8192, dtype="bfloat16")
+    assert "stages, one after another: moves" in planned([otus.relu(x @ w)]).calls[0].kernel.text
+    assert "one after another" not in planned([otus.relu(x[:1024] @ w[:, :1024])]).calls[-1].kernel.text
 
 
 def test_what_others_read_stays() -> None:

@@ -63,6 +63,7 @@ CASES: dict[str, Any] = {
     "layer-float32": lambda: _layer(512, 128, 512, "float32"),
     "layer-float64": lambda: _layer(512, 64, 512, "float64"),
     "relu-bfloat16": lambda: [otus.relu(otus.matmul(*_tensors("bfloat16", x=(4096, 128), w=(128, 4096))))],
+    "many-bfloat16": lambda: [otus.relu(otus.matmul(*_tensors("bfloat16", x=(8192, 256), w=(256, 8192))))],
     "layer-tf32": lambda: _layer(512, 128, 512, "float32"),
     "scaled-bfloat16": lambda: _scaled("bfloat16"),
     "rows-bfloat16": lambda: _rows("bfloat16"),
@@ -71,7 +72,7 @@ CASES: dict[str, Any] = {
     "split-bfloat16": lambda: _layer(64, 8192, 64, "bfloat16"),
 }
 # Those that are compiled for elements that lie far apart, too.
-FAR_APART = ("scaled-bfloat16", "split-bfloat16")
+FAR_APART = ("scaled-bfloat16", "split-bfloat16", "many-bfloat16")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -92,6 +93,7 @@ def test_kernels_compile_for_gpus(name: str) -> None:
         found = launches(module, tensors)
     finally:
         torch.backends.cuda.matmul.fp32_precision = "none"
+    assert "tl.num_programs" in module.source or not name.startswith("many")
     assert len(found) == (2 if name.startswith("split") else 1)
     if name in FAR_APART:
         found += [dataclasses.replace(each, options={**each.options, "WIDE": True}) for each in found]
