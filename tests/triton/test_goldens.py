@@ -44,6 +44,14 @@ def scaled_heads() -> Any:
     return otus.compile({"p": otus.softmax(scores, axis=-1)}, backend="triton", interpret=True)
 
 
+def groups_of_weights() -> Any:
+    """Weights of int8, scaled for each group of 32 rows and each column."""
+    x, w = otus.tensor("x", (64, 256), dtype="float16"), otus.tensor("w", (256, 512), dtype="int8")
+    s = otus.tensor("s", (8, 1, 512), dtype="float16")
+    scaled = (otus.cast(w, "float16").reshape((8, 32, 512)) * s).reshape((256, 512))
+    return otus.compile({"y": x @ scaled}, backend="triton", interpret=True)
+
+
 def many_tiles() -> Any:
     """Each program makes one tile after another."""
     x, w, b = (otus.tensor(n, s, dtype="bfloat16") for n, s in (("x", (8192, 256)), ("w", (256, 8192)), ("b", (8192,))))
@@ -67,6 +75,7 @@ CASES = {
         layer_norm_of_long_rows,
         gelu_layer,
         scaled_heads,
+        groups_of_weights,
         many_tiles,
         long_sum,
     )

@@ -205,6 +205,40 @@ def test_operands_of_another_dtype_are_cast_as_they_are_read() -> None:
     assert ".to(tl.float32)" in module.source
 
 
+X16, S16 = tensor("x", 20, 48, dtype="float16"), tensor("s", 18, dtype="float16")
+STORED: dict[str, Any] = {
+    "channels": lambda w: otus.cast(w, "float16") * S16,
+    "zero points": lambda w: (otus.cast(w, "float16") - otus.cast(tensor("z", 18, dtype="int8"), "float16")) * S16,
+    "rows": lambda w: otus.cast(w, "float16") * tensor("c", 48, 1, dtype="float16"),
+    "cast": lambda w: otus.cast(w, "float16"),
+    "groups": lambda w: (otus.cast(w, "float16").reshape((3, 16, 18)) * tensor("g", 3, 1, 18, dtype="float16")
+                         ).reshape((48, 18)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "bool"])
+@pytest.mark.parametrize("name", STORED)
+def test_operands_are_read_as_they_are_stored(name: str, dtype: str) -> None:
+    """Cast and scaled within the kernel, which is the only one; against NumPy in float64."""
+    w = tensor("w", 48, 18, dtype=dtype)
+    y = otus.relu(X16 @ STORED[name](w))
+    f = otus.compile({"y": y}, backend="triton", interpret=True)
+    assert [call.kernel.name for call in f.program.calls if not call.kernel.view] == ["product"]
+    values = {key: value * np.float16(0.1) for key, value in data([y]).items() if value.dtype == np.float16}
+    values["w"] = RNG.integers(0, 2 if dtype == "bool" else 100, (48, 18)).astype(dtype)
+    values |= {"z": RNG.integers(-9, 9, 18).astype("int8")} if name == "zero points" else {}
+    exact = {key: value.astype(float) for key, value in values.items()}
+    scaled = {
+        "channels": lambda w: w * exact["s"],
+        "zero points": lambda w: (w - exact["z"]) * exact["s"],
+        "rows": lambda w: w * exact["c"],
+        "cast": lambda w: w,
+        "groups": lambda w: (w.reshape(3, 16, 18) * exact["g"].reshape(3, 1, 18)).reshape(48, 18),
+    }[name](exact["w"])
+    wanted = np.maximum(exact["x"] @ scaled, 0)
+    np.testing.assert_allclose(f(**values)["y"], wanted, 5e-3, 5e-3 * np.abs(wanted).max())
+
+
 def test_bfloat16() -> None:
     x, w = tensor("x", 9, 20, dtype="bfloat16"), tensor("w", 20, 18, dtype="bfloat16")
     module = module_of([otus.relu(otus.exp(x) @ w)])
