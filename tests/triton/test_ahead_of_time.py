@@ -121,3 +121,18 @@ def test_kernels_compile_for_gpus(name: str) -> None:
             assert compiled.cubin.startswith(b"\x7fELF")
             odd = "softmax_of_many" in name  # its rows begin anywhere
             assert odd or "ld.global.v" in compiled.ptx, launch.kernel
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parts_of_rows_are_read_16_bytes_at_a_time(dtype: str) -> None:
+    """In an elementwise kernel, whose positions are one index: the divisions are by constants."""
+    function = otus.compile(_gelu(dtype), backend="triton", interpret=True)
+    module = function.plan_for().emitted
+    assert module is not None
+    whole = torch.empty((ROWS, 2 * COLUMNS), dtype=getattr(torch, dtype), device="meta")
+    (launch,) = launches(module, [whole[:, :COLUMNS], whole[:, COLUMNS:]])
+    assert launch.options["x_flat"] is False
+    for architecture in (80, 90):
+        compiled = compile_ahead(launch, architecture)
+        assert compiled.spilled == 0
+        assert "ld.global.v" in compiled.ptx
