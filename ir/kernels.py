@@ -262,7 +262,8 @@ class ProductTile:
 
     Each program makes ``rows`` × ``columns`` of the result from ``inner`` summed positions at a time, with ``warps``
     warps of threads and ``stages`` reads under way.  ``splits`` programs share a sum, whose parts are added up in
-    one order afterwards.  ``group`` blocks of rows run side by side, so that what they read stays in cache.
+    one order afterwards.  ``group`` blocks of rows run side by side, so that what they read stays in cache.  Where it
+    is ``persistent`` there are as many programs as the GPU has multiprocessors, and each makes one tile after another.
     """
 
     rows: int = 64
@@ -272,12 +273,14 @@ class ProductTile:
     stages: int = 3
     splits: int = 1
     group: int = 8
+    persistent: bool = False
 
     @property
     def text(self) -> str:
-        """``64 x 64 x 32, 4 warps, 3 stages, sum in 2 parts``."""
-        split = f", sum in {self.splits} parts" if self.splits > 1 else ""
-        return f"{self.rows} x {self.columns} x {self.inner}, {self.warps} warps, {self.stages} stages{split}"
+        """``64 x 64 x 32, 4 warps, 3 stages, sum in 2 parts``, or ``one after another`` where it is persistent."""
+        how = f", sum in {self.splits} parts" if self.splits > 1 else ""
+        how += ", one after another" if self.persistent else ""
+        return f"{self.rows} x {self.columns} x {self.inner}, {self.warps} warps, {self.stages} stages{how}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from .distribute import Distribute
 from .expand import Expand, innermost_requests
 from .factor import FACTOR_RULES, Factor
 from .fuse import Fuse
+from .grouped import Grouped
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
+from .moments import Moments
 from .shared_solves import SharedSolves
 from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
@@ -33,6 +35,8 @@ _ALL = (
     SymmetricProduct,
     Fuse,
     Tile,
+    Grouped,
+    Moments,
     Block,
     Slice,
 )
@@ -43,7 +47,7 @@ SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
-    "triton": DEFAULT_PIPELINE.replace("block", "tile,block{large=1,elements=1048576,row=2097152}"),
+    "triton": DEFAULT_PIPELINE.replace("block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152}"),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }
 

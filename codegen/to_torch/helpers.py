@@ -53,6 +53,11 @@ def _is_wide(*tensors):
     return any(sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) >= 2**30 for x in tensors)
 
 
+def _processors(x):
+    """The multiprocessors of the GPU that a tensor is on; in Triton's interpreter a few stand for them."""
+    return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 3
+
+
 def _precision():
     """How a kernel multiplies float32: as torch's own products do, by its setting."""
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"

@@ -132,6 +132,7 @@ class _Launch:
         given = [self.source.size(x.count) for x in dimensions if x.is_counted]
         for buffer, names in self.kernel.strides.items():
             given += [f"{name}={self.operands[buffer]}.stride({axis})" for axis, name in enumerate(names)]
+        given += [f"{name}={self.operands[buffer]}.is_contiguous()" for buffer, name in self.kernel.flat.items()]
         for name, symbol in self.kernel.used.items():
             self.source.used_dims.add(symbol)
             given.append(f"{name}={self.source.dims[symbol]}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...ir import DType
 from .axes import Index, PlacedStep
+from .moments import Deviation, RunningDeviation, deviations
 from .online import running_sums
 from .reductions import REDUCTIONS
 from .scalars import TRITON_DTYPES, computed_dtype
@@ -20,31 +21,38 @@ class ChunkedBody:
     """Stage after stage: a loop over chunks for what can be reduced, then what follows from it.
 
     Values along the chunked index are computed anew in each loop; what they are computed from is read again.  Sums
-    relative to a maximum run along with it, in one loop.
+    relative to a maximum run along with it, in one loop, and squares of distances from the mean along with its sum.
     """
 
     def __init__(self, kernel: TritonKernel, chunk: Dimension) -> None:
         self.kernel, self.chunk = kernel, chunk
         self.index = chunk.indices[0]  # where it goes the others go
         self.steps = kernel.axes.steps
-        stages = _stages(self.steps, self.index, {})
+        stages = _stages(self.steps, self.index, {}, {})
         self.running = running_sums(self.steps, self.index, stages, kernel.results | set(kernel.axes.parts))
-        self.stages = _stages(self.steps, self.index, self.running)
+        self.deviations = deviations(kernel, self.index, {*self.running, *kernel.axes.parts})
+        self.stages = _stages(self.steps, self.index, self.running, self.deviations)
+        self.squares: dict[str, RunningDeviation] = {}
 
     def write(self) -> None:
         """The kernel's lines."""
         for stage in range(max(self.stages.values(), default=0) + 1):
             for placed in self.steps:
-                if self.stages[placed.step.buffer] == stage and self.index not in placed.space:
+                if self.stages[placed.step.buffer] != stage:
+                    continue
+                if placed.step.buffer in self.squares:
+                    self.squares[placed.step.buffer].end()
+                elif self.index not in placed.space:
                     self.kernel.step(placed)
             self._loop(stage)
 
     def _loop(self, stage: int) -> None:
         """What is reduced over the index, or written along it, at this stage."""
-        goals = [x for x in self.steps if self.index in x.space and self._is_goal(x, stage)]
+        along = [x for x in self.steps if self.index in x.space and x.step.buffer not in self.deviations]
+        goals = [x for x in along if self._is_goal(x, stage)]
         ended = [x for x in goals if self.index in x.reduced]
         together = {self.running.get(x.step.buffer) for x in ended}
-        inside = [x for x in self.steps if self.index in x.space and self._is_ready(x, stage, ended, together)]
+        inside = [x for x in along if self._is_ready(x, stage, ended, together)]
         wanted = _needed(goals, inside)
         if not wanted:
             return
@@ -54,6 +62,7 @@ class ChunkedBody:
                 self._begin_maximum(placed)
             else:
                 kernel.accumulate(placed)
+                self._begin_squares(placed)
         outside, loaded, results = dict(kernel.values), dict(kernel.loaded), kernel.results
         kernel.results = results & {x.step.buffer for x in goals}
         start = kernel.names.identifier("start")
@@ -64,6 +73,8 @@ class ChunkedBody:
             if placed.step.buffer in wanted:
                 if placed.step.buffer in together and placed in ended:
                     self._move_maximum(placed)
+                elif any(x.total is placed for x in self.deviations.values()):
+                    self._move_total(placed)
                 else:
                     kernel.step(placed)
         kernel.depth -= 1
@@ -120,20 +131,46 @@ class ChunkedBody:
         kernel.values[name] = kernel.named(name, f"_finite({maximum})"), dims
         kernel.write(placed)
 
+    # --- a sum, and the squares of the distances from its mean -----------------------------------
+
+    def _begin_squares(self, total: PlacedStep) -> None:
+        for name, each in self.deviations.items():
+            if each.total is total:
+                self.squares[name] = RunningDeviation(self.kernel, each)
+                self.squares[name].begin()
+
+    def _move_total(self, placed: PlacedStep) -> None:
+        """The total with this chunk, and the squares with it."""
+        kernel = self.kernel
+        value, _ = kernel.reducible(placed, REDUCTIONS["sum"])
+        total, _ = kernel.accumulators[placed.step.buffer]
+        kernel.line(f"{total} = {REDUCTIONS['sum'].joined(total, value, self._dtype(placed), kernel.helpers)}")
+        for each in self.squares.values():
+            if each.deviation.total is placed:
+                each.take(value)
+
     def _dtype(self, placed: PlacedStep) -> DType:
         return self.kernel.dtypes[placed.step.buffer]
 
 
-def _stages(steps: Sequence[PlacedStep], index: Index, running: Mapping[str, str]) -> dict[str, int]:
-    """For each step, how many loops over the index must be done before it; ``running`` sums need none of their own."""
+def _stages(
+    steps: Sequence[PlacedStep], index: Index, running: Mapping[str, str], squares: Mapping[str, Deviation]
+) -> dict[str, int]:
+    """For each step, how many loops over the index must be done before it.
+
+    ``running`` sums and ``squares`` need none of their own: these come after the loop of their total.
+    """
     found: dict[str, int] = {}
-    reducing = {x.step.buffer for x in steps if index in x.reduced}
+    reducing = {x.step.buffer for x in steps if index in x.reduced and x.step.buffer not in squares}
     for placed in steps:
-        if placed.step.buffer in running:
-            found[placed.step.buffer] = found[running[placed.step.buffer]]
-            continue
-        before = [found[x.buffer] + (x.buffer in reducing) for x in placed.step.operands if x.buffer in found]
-        found[placed.step.buffer] = max(before, default=0)
+        name = placed.step.buffer
+        if name in running:
+            found[name] = found[running[name]]
+        elif name in squares:
+            found[name] = found[squares[name].total.step.buffer] + 1
+        else:
+            before = [found[x.buffer] + (x.buffer in reducing) for x in placed.step.operands if x.buffer in found]
+            found[name] = max(before, default=0)
     return found
 
 

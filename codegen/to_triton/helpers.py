@@ -190,6 +190,20 @@ def _rescaling(old, new):
 
 
 @triton.jit
+def _deviation(x, total, count):
+    """What x, the last of ``count`` numbers with this total, adds to the squares of their distances from their mean."""
+    distance = x - total / tl.maximum(count, 1.0)
+    return distance * distance * (count / tl.maximum(count - 1.0, 1.0))
+
+
+@triton.jit
+def _about(squares, count, total, mean):
+    """The squares of the distances of ``count`` numbers from ``mean``; ``squares`` are those from their own mean."""
+    distance = total / tl.maximum(count, 1.0) - mean
+    return tl.where(count > 0, squares + count * distance * distance, 0.0)
+
+
+@triton.jit
 def _arctan(x):
     """The angle whose tangent is x: by a rational function, around 0, 1 and infinity."""
     y = tl.abs(x)

@@ -34,7 +34,8 @@ _WIDE = 2**30  # elements from which on positions take 64 bits; those of a tile'
 class TritonKernel:
     """The kernel of one loop: its lines, and what it is called with.
 
-    Operands that may lie ``anywhere`` are read by their strides, where no two of their axes are one in the tile.
+    Operands that may lie ``anywhere`` are read by their strides.  Where two of their axes are one in the tile, which
+    takes divisions, a flag says at the call that one has no gaps, and is read without.
     """
 
     def __init__(
@@ -69,7 +70,12 @@ class TritonKernel:
         self.strides = {
             buffer: [self.names.identifier(f"{operands.get(buffer, buffer)}_stride{axis}") for axis in axes]
             for buffer in anywhere
-            if (axes := self._plain_axes(buffer))
+            if (axes := self._strided_axes(buffer))
+        }
+        self.flat = {
+            buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_flat")
+            for buffer in self.strides
+            if not self._is_plain(buffer)
         }
         self.hints = {buffer: operands.get(buffer, buffer) for buffer in loop.body.outputs}
         self.is_wide = self._needs_wide()
@@ -110,7 +116,8 @@ class TritonKernel:
         return [f"{each.name}_count" for each in self.tile.dimensions if each.is_counted]
 
     def _constants(self) -> list[str]:
-        sizes = [f"{name}: tl.constexpr" for names in (*self.strides.values(), self.used) for name in names]
+        named = (*self.strides.values(), self.flat.values(), self.used)
+        sizes = [f"{name}: tl.constexpr" for names in named for name in names]
         wide = ["WIDE: tl.constexpr"] if self.is_wide is None else []
         return [*sizes, *wide, *(f"{each.constant}: tl.constexpr" for each in self.tile.dimensions)]
 
@@ -119,8 +126,19 @@ class TritonKernel:
         """The dims whose sizes the kernel reads, by their names in it."""
         return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims)}
 
-    def _plain_axes(self, buffer: str) -> range:
-        """All axes of an operand, where each is a dimension of the tile by itself; else none."""
+    def _strided_axes(self, buffer: str) -> range:
+        """All axes of an operand that is read by its strides; none of one that is to be without gaps.
+
+        That is, where positions take divisions: vectors, what is planned with its axes in another order, and what has
+        sizes that are not known, of which each would need a kernel of its own.
+        """
+        rank = len(self.buffers[buffer].type.shape)
+        in_order = rank > 1 and list(self._layout(self.buffers[buffer])) == list(range(rank))
+        is_known = all(isinstance(size, int) for size in self.whole_shape(buffer))
+        return range(rank if (in_order and is_known) or self._is_plain(buffer) else 0)
+
+    def _is_plain(self, buffer: str) -> bool:
+        """Whether each axis of an operand is a dimension of the tile by itself."""
         read = [
             placed.operand(k)
             for placed in self.axes.steps
@@ -128,7 +146,7 @@ class TritonKernel:
             if operand.buffer == buffer
         ]
         used = [self.tile.dimensions[self.place[x]] for indices in read for x in indices if x is not None]
-        return range(len(self.buffers[buffer].type.shape) if all(len(x.indices) == 1 for x in used) else 0)
+        return all(len(x.indices) == 1 for x in used)
 
     def _needs_wide(self) -> bool | None:
         """Whether positions take 64 bits; None where that is known at the call only."""
@@ -210,12 +228,8 @@ class TritonKernel:
 
     def address(self, buffer: str, indices: Sequence[Index | None]) -> str:
         """The elements of a tensor in memory: by its strides, or without gaps, in the planned order of its axes."""
-        if buffer in self.strides:
-            terms = [self.parameters[buffer]]
-            for index, name in zip(indices, self.strides[buffer], strict=True):
-                if index is not None:
-                    terms.append(f"{self.tile.dimensions[self.place[index]].name} * {name}")
-            return " + ".join(terms)
+        if buffer in self.strides and buffer not in self.flat:
+            return self._strided_address(buffer, indices)
         shape, layout = self.whole_shape(buffer), self._layout(self.buffers[buffer])
         strides: dict[Index, Size] = {}
         stride: Size = 1
@@ -226,6 +240,16 @@ class TritonKernel:
             stride = stride * shape[axis]
         ordered = [index for axis in layout if (index := indices[axis]) is not None]
         return self._address(self.parameters[buffer], ordered, strides)
+
+    def _strided_address(self, buffer: str, indices: Sequence[Index | None]) -> str:
+        """The elements of a tensor in memory, by the stride of each of its axes."""
+        terms = [self.parameters[buffer]]
+        for index, name in zip(indices, self.strides[buffer], strict=True):
+            if index is not None:
+                dimension = self.tile.dimensions[self.place[index]]
+                start = dimension.indices.index(index)
+                terms.append(f"{within(self._position(dimension, start, start + 1))} * {name}")
+        return " + ".join(terms)
 
     @staticmethod
     def _layout(buffer: Buffer) -> Sequence[int]:
@@ -269,7 +293,12 @@ class TritonKernel:
             known = self.names.identifier(self.parameters[buffer].removesuffix("_ptr"))
             mask = self.mask(self.dims(indices))
             given = f", mask={mask}, other=0" if mask else ""
-            code = f"tl.load({self.address(buffer, indices)}{given})"
+            address = self.address(buffer, indices)
+            if buffer in self.flat:
+                place = self.names.identifier(f"{known}_place")
+                self.line(f"{place} = {address} if {self.flat[buffer]} else {self._strided_address(buffer, indices)}")
+                address = place
+            code = f"tl.load({address}{given})"
             if not self.dims(indices):  # as a tile, since the interpreter compares no scalars with tiles
                 code = f"tl.broadcast_to({code}, [{', '.join(self.extents(frozenset()))}])"
             self.line(f"{known} = {code}")

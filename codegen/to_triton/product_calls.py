@@ -165,7 +165,11 @@ class _Launch:
         for each in numbers:
             total *= each
         others = [each for each in counts if not each.isdecimal()]
-        return " * ".join([*([str(total)] if total != 1 or not others else []), *others])
+        programs = " * ".join([*([str(total)] if total != 1 or not others else []), *others])
+        if not kernel.is_persistent:
+            return programs
+        self.source.helpers.add("_processors")
+        return f"min({programs}, _processors({next(iter(self.given.values()))}))"
 
     def _block_count(self, kernel: ProductKernel, group: str) -> str:
         known = kernel.blocks(group)

@@ -67,6 +67,11 @@ class ProductPlaces:
     def _is_split(self) -> bool:
         return self.tile.splits > 1
 
+    @property
+    def is_persistent(self) -> bool:
+        """Whether a program makes several tiles; not of parts of sums."""
+        return self.tile.persistent and not self._is_split
+
     def _described(self) -> list[str]:
         """A comment that says what the indices are."""
         groups = {"rows": "rows", "columns": "columns", "inner": "summed"}
@@ -147,9 +152,15 @@ class ProductPlaces:
 
     def _place(self) -> None:
         """The tile, the split and the product of a program, and the positions of the tile's rows and columns."""
-        self._line("program = tl.program_id(0)")
+        if not self.is_persistent:
+            self._line("program = tl.program_id(0)")
         self._line(f"m_blocks = tl.cdiv({self.count('rows')}, BLOCK_M)")
         self._line(f"n_blocks = tl.cdiv({self.count('columns')}, BLOCK_N)")
+        if self.is_persistent:
+            self._comment("Each program makes one tile after another, as many apart as there are programs.")
+            tiles = " * ".join(["m_blocks * n_blocks", *([self.count("batch")] if self._has_batch else [])])
+            self._line(f"for program in range(tl.program_id(0), {tiles}, tl.num_programs(0)):")
+            self.depth += 1
         self._line("tile = program % (m_blocks * n_blocks)")
         splits = "SPLITS" if self._is_split and not self.summing else ""
         if splits:

@@ -33,6 +33,8 @@ LARGEST_WHOLE = 256
 # As many cheap functions as one that takes a series, or several, counts for.
 SERIES, LONG_SERIES = 12, 40
 _SMALLEST = 16
+# From how many tiles for each processor on a program may make one after another.
+_MANY_ROUNDS = 3
 _MOST_SPLITS = 32
 
 
@@ -72,7 +74,8 @@ class ProductSize:
     def library_seconds(self) -> float:
         """The product alone, by the library, which has tiles of all shapes, and reads what it shares only once."""
         alone = replace(self, before=(0, 0), after=0, whole=frozenset(), parts=0)
-        return min(seconds_of(alone, tile, library=True) for tile in candidates(alone, True))
+        tiles = (each for each in candidates(alone, True) if not each.persistent)
+        return min(seconds_of(alone, tile, library=True) for tile in tiles)
 
 
 def best_tiles(size: ProductSize, may_split: bool, most: int) -> tuple[tuple[ProductTile, float], ...]:
@@ -82,13 +85,17 @@ def best_tiles(size: ProductSize, may_split: bool, most: int) -> tuple[tuple[Pro
 
 
 def candidates(size: ProductSize, may_split: bool) -> Iterator[ProductTile]:
-    """The tiles worth a try, those with split sums among them where sums are long and programs few."""
+    """The tiles worth a try: also with split sums where sums are long and programs few, and one after another where
+    they are many and each takes a processor.
+    """
     for tile in _shapes(size):
         yield tile
+        if _programs(size, tile) >= _MANY_ROUNDS * _at_once(tile) and tile.rows * tile.columns >= 128 * 128:
+            yield replace(tile, persistent=True)
         splits = 2
         while may_split and splits <= _MOST_SPLITS and _programs(size, tile) * splits <= 2 * _PROCESSORS:
             if size.inner >= splits * 4 * tile.inner:
-                yield ProductTile(tile.rows, tile.columns, tile.inner, tile.warps, tile.stages, splits, tile.group)
+                yield replace(tile, splits=splits)
             splits *= 2
 
 
@@ -101,6 +108,7 @@ def seconds_of(size: ProductSize, tile: ProductTile, library: bool = False) -> f
     functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
     functions += size.batch * size.rows * size.columns * size.after
     rounds = math.ceil(_programs(size, tile) / _at_once(tile))
+    started = 1 if tile.persistent else rounds
     steps = -(-size.inner // (tile.inner * tile.splits))
     computing = max(computing + functions / _SCALAR_RATE, rounds * steps * _STEP_SECONDS)
     moving = size.moved / BYTES_A_SECOND
@@ -111,7 +119,7 @@ def seconds_of(size: ProductSize, tile: ProductTile, library: bool = False) -> f
     # They go on at the same time, but not quite.
     return (
         LAUNCH_SECONDS
-        + rounds * _START_SECONDS
+        + started * _START_SECONDS
         + max(computing, moving, reading)
         + 0.1 * (computing + moving + reading)
     )

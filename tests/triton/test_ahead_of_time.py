@@ -53,6 +53,12 @@ def _layer_norm(dtype: str) -> list[Any]:
     return [y, *otus.vjp(y, [x, w], [u])]
 
 
+def _layer_norm_in_chunks(dtype: str) -> list[Any]:
+    """The mean and the squares of the distances from it, in one loop."""
+    x, _ = _inputs(dtype, 64, 65536)
+    return [(x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5)]
+
+
 def _gelu(dtype: str) -> list[Any]:
     x, u = _inputs(dtype, ROWS, COLUMNS)
     return [otus.gelu(x), otus.vjp(otus.gelu(x), [x], [u])[0]]
@@ -84,6 +90,9 @@ CASES: dict[str, tuple[Callable[[str], list[Any]], str]] = {
     "whole-bfloat16": (_whole, "bfloat16"),
     "layer_norm-float32": (_layer_norm, "float32"),
     "layer_norm-float16": (_layer_norm, "float16"),
+    "layer_norm_in_chunks-float32": (_layer_norm_in_chunks, "float32"),
+    "layer_norm_in_chunks-float64": (_layer_norm_in_chunks, "float64"),
+    "layer_norm_in_chunks-bfloat16": (_layer_norm_in_chunks, "bfloat16"),
     "gelu-float32": (_gelu, "float32"),
     "gelu-float64": (_gelu, "float64"),
     "special_functions-float32": (_special_functions, "float32"),
@@ -112,3 +121,18 @@ def test_kernels_compile_for_gpus(name: str) -> None:
             assert compiled.cubin.startswith(b"\x7fELF")
             odd = "softmax_of_many" in name  # its rows begin anywhere
             assert odd or "ld.global.v" in compiled.ptx, launch.kernel
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parts_of_rows_are_read_16_bytes_at_a_time(dtype: str) -> None:
+    """In an elementwise kernel, whose positions are one index: the divisions are by constants."""
+    function = otus.compile(_gelu(dtype), backend="triton", interpret=True)
+    module = function.plan_for().emitted
+    assert module is not None
+    whole = torch.empty((ROWS, 2 * COLUMNS), dtype=getattr(torch, dtype), device="meta")
+    (launch,) = launches(module, [whole[:, :COLUMNS], whole[:, COLUMNS:]])
+    assert launch.options["x_flat"] is False
+    for architecture in (80, 90):
+        compiled = compile_ahead(launch, architecture)
+        assert compiled.spilled == 0
+        assert "ld.global.v" in compiled.ptx

@@ -24,6 +24,13 @@ def layer_norm_gradient() -> Any:
     return otus.compile({"gx": gx, "gw": gw, "gb": gb}, backend="triton", interpret=True)
 
 
+def layer_norm_of_long_rows() -> Any:
+    """Rows in chunks: their statistics in one loop, the results in another."""
+    x, w = otus.tensor("x", (64, 50000), dtype="float32"), otus.tensor("w", (50000,), dtype="float32")
+    y = (x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5) * w
+    return otus.compile({"y": y}, backend="triton", interpret=True)
+
+
 def gelu_layer() -> Any:
     """A matrix product and what follows it, in one kernel."""
     x, w, b = otus.tensor("x", (64, 256)), otus.tensor("w", (256, 128)), otus.tensor("b", (128,))
@@ -36,6 +43,20 @@ def scaled_heads() -> Any:
     s = otus.tensor("s", (4, 64), dtype="bfloat16")
     scores = otus.einsum("bhid,bhjd->bhij", q * s[None, :, None, :], k)
     return otus.compile({"p": otus.softmax(scores, axis=-1)}, backend="triton", interpret=True)
+
+
+def groups_of_weights() -> Any:
+    """Weights of int8, scaled for each group of 32 rows and each column."""
+    x, w = otus.tensor("x", (64, 256), dtype="float16"), otus.tensor("w", (256, 512), dtype="int8")
+    s = otus.tensor("s", (8, 1, 512), dtype="float16")
+    scaled = (otus.cast(w, "float16").reshape((8, 32, 512)) * s).reshape((256, 512))
+    return otus.compile({"y": x @ scaled}, backend="triton", interpret=True)
+
+
+def many_tiles() -> Any:
+    """Each program makes one tile after another."""
+    x, w, b = (otus.tensor(n, s, dtype="bfloat16") for n, s in (("x", (8192, 256)), ("w", (256, 8192)), ("b", (8192,))))
+    return otus.compile({"y": otus.relu(x @ w + b)}, backend="triton", interpret=True)
 
 
 def long_sum() -> Any:
@@ -65,8 +86,11 @@ CASES = {
     for each in (
         softmax_gradient,
         layer_norm_gradient,
+        layer_norm_of_long_rows,
         gelu_layer,
         scaled_heads,
+        groups_of_weights,
+        many_tiles,
         long_sum,
         attention,
         attention_gradient,

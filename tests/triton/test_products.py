@@ -151,6 +151,36 @@ def test_split_sums_of_whole_rows_and_batches() -> None:
         check(ROWS[name](), tile, ["product_kernel", "sum_kernel"], 1e-11)
 
 
+ONE_AFTER_ANOTHER = ("bias and relu", "scaled operand", "batches", "several of all, mixed", "mean over rows")
+
+
+@pytest.mark.parametrize("name", ONE_AFTER_ANOTHER)
+def test_tiles_one_after_another(name: str) -> None:
+    """Three programs, more tiles than that, which they do not divide evenly or do."""
+    module = check(CASES[name](), dataclasses.replace(SMALL, persistent=True), ["product_kernel"], 1e-11)
+    assert "tl.num_programs(0)" in module.source
+    assert ", _processors(" in module.source
+
+
+def test_whole_rows_one_after_another() -> None:
+    check(ROWS["softmax"](), dataclasses.replace(SMALL, columns=32, persistent=True), ["product_kernel"], 1e-11)
+
+
+def test_sums_in_parts_are_not_one_after_another() -> None:
+    tile = dataclasses.replace(SMALL, splits=2, persistent=True)
+    module = check(CASES["bias and relu"](), tile, ["product_kernel", "sum_kernel"], 1e-11)
+    assert "num_programs" not in module.source
+
+
+def test_tiles_one_after_another_of_the_sizes_of_a_call() -> None:
+    x, w = tensor("x", "b", "i", "k"), tensor("w", "b", "k", "j")
+    tile = dataclasses.replace(SMALL, persistent=True)
+    module = module_of([otus.tanh(x @ w)], tile, {"b": 2, "i": 20, "k": 20, "j": 20})
+    for b, i, k, j in ((2, 40, 20, 40), (1, 1, 1, 1), (5, 3, 4, 3), (0, 3, 3, 3), (2, 0, 3, 3)):
+        values = {"x": RNG.standard_normal((b, i, k)), "w": RNG.standard_normal((b, k, j))}
+        np.testing.assert_allclose(interpreted(module, values)[0], np.tanh(values["x"] @ values["w"]), 1e-12, 1e-12)
+
+
 def test_splits_beyond_the_sum() -> None:
     """Programs for which nothing is left give zeros."""
     check(CASES["bias and relu"](), dataclasses.replace(SMALL, splits=7), ["product_kernel", "sum_kernel"], 1e-11)
@@ -173,6 +203,40 @@ def test_operands_of_another_dtype_are_cast_as_they_are_read() -> None:
     x, w = tensor("x", 9, 20, dtype="float16"), tensor("w", 20, 18, dtype="float32")
     module = check([otus.relu(otus.cast(x, "float32") @ w)], SMALL, ["product_kernel"], 1e-5)
     assert ".to(tl.float32)" in module.source
+
+
+X16, S16 = tensor("x", 20, 48, dtype="float16"), tensor("s", 18, dtype="float16")
+STORED: dict[str, Any] = {
+    "channels": lambda w: otus.cast(w, "float16") * S16,
+    "zero points": lambda w: (otus.cast(w, "float16") - otus.cast(tensor("z", 18, dtype="int8"), "float16")) * S16,
+    "rows": lambda w: otus.cast(w, "float16") * tensor("c", 48, 1, dtype="float16"),
+    "cast": lambda w: otus.cast(w, "float16"),
+    "groups": lambda w: (otus.cast(w, "float16").reshape((3, 16, 18)) * tensor("g", 3, 1, 18, dtype="float16")
+                         ).reshape((48, 18)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "bool"])
+@pytest.mark.parametrize("name", STORED)
+def test_operands_are_read_as_they_are_stored(name: str, dtype: str) -> None:
+    """Cast and scaled within the kernel, which is the only one; against NumPy in float64."""
+    w = tensor("w", 48, 18, dtype=dtype)
+    y = otus.relu(X16 @ STORED[name](w))
+    f = otus.compile({"y": y}, backend="triton", interpret=True)
+    assert [call.kernel.name for call in f.program.calls if not call.kernel.view] == ["product"]
+    values = {key: value * np.float16(0.1) for key, value in data([y]).items() if value.dtype == np.float16}
+    values["w"] = RNG.integers(0, 2 if dtype == "bool" else 100, (48, 18)).astype(dtype)
+    values |= {"z": RNG.integers(-9, 9, 18).astype("int8")} if name == "zero points" else {}
+    exact = {key: value.astype(float) for key, value in values.items()}
+    scaled = {
+        "channels": lambda w: w * exact["s"],
+        "zero points": lambda w: (w - exact["z"]) * exact["s"],
+        "rows": lambda w: w * exact["c"],
+        "cast": lambda w: w,
+        "groups": lambda w: (w.reshape(3, 16, 18) * exact["g"].reshape(3, 1, 18)).reshape(48, 18),
+    }[name](exact["w"])
+    wanted = np.maximum(exact["x"] @ scaled, 0)
+    np.testing.assert_allclose(f(**values)["y"], wanted, 5e-3, 5e-3 * np.abs(wanted).max())
 
 
 def test_bfloat16() -> None:
@@ -274,6 +338,13 @@ def test_large_products_in_full_precision_are_the_librarys() -> None:
     assert kinds([otus.gelu(thin @ tensor("z", 64, size, dtype="bfloat16"))]) == ["product"]
     h = tensor("h", 1024, 1024, dtype="bfloat16")
     assert kinds([otus.relu(h @ otus.transpose(h, (1, 0)))]) == ["product"]
+
+
+def test_many_tiles_are_made_one_after_another() -> None:
+    """Of large products, where each tile takes a multiprocessor; the dump says so."""
+    x, w = tensor("x", 4096, 256, dtype="bfloat16"), tensor("w", 256, 8192, dtype="bfloat16")
+    assert "stages, one after another: moves" in planned([otus.relu(x @ w)]).calls[0].kernel.text
+    assert "one after another" not in planned([otus.relu(x[:1024] @ w[:, :1024])]).calls[-1].kernel.text
 
 
 def test_what_others_read_stays() -> None:

@@ -83,6 +83,38 @@ def test_strided_operands_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatc
     assert copies == [(3,), (1, 30)]
 
 
+def test_strided_operands_of_flat_kernels_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elementwise kernels, in which all axes are one; operands with no gaps are read without divisions."""
+    a, b = otus.tensor("a", (4, 5, 7)), otus.tensor("b", (5, 7))
+    f = compiled(otus.exp(a) * b + a)
+    wide, flat = torch.randn((8, 10, 30), dtype=torch.float64), torch.randn((5, 7), dtype=torch.float64)
+    copies: list[tuple[int, ...]] = []
+    copy = torch.Tensor.contiguous
+    monkeypatch.setattr(torch.Tensor, "contiguous", lambda x: copies.append(tuple(x.stride())) or copy(x))
+    places = {
+        "no gaps": torch.randn((4, 5, 7), dtype=torch.float64), "parts": wide[2:6, 3:8, 9:16],
+        "every second": wide[::2, ::2, ::2][:, :, :7], "one for all": wide[:1, :5, :7].expand(4, 5, 7),
+        "rows swapped": wide[:5, :4, :7].transpose(0, 1), "one element": wide[:1, :1, :1].expand(4, 5, 7),
+    }  # fmt: skip
+    for name, x in places.items():
+        for w in (flat, wide[1, :5, 3:10]):
+            torch.testing.assert_close(f(x, w), torch.exp(x) * w + x, msg=name)
+    assert copies == []
+    turned = wide[:7, :5, :4].permute(2, 1, 0)
+    torch.testing.assert_close(f(turned, flat), torch.exp(turned) * flat + turned)
+    assert copies == [(1, 30, 300)]
+
+
+def test_parts_of_tensors_within_a_program_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views that the program takes itself."""
+    x = otus.tensor("x", (9, 12, 8))
+    f = compiled(otus.exp(x[1:6, 2:9]) * x[3:8, 5:12] + otus.sin(x[:5, :7]))
+    value = torch.randn((9, 12, 8), dtype=torch.float64)
+    monkeypatch.setattr(torch.Tensor, "contiguous", lambda x: pytest.fail(f"copies {x.stride()}"))
+    wanted = torch.exp(value[1:6, 2:9]) * value[3:8, 5:12] + torch.sin(value[:5, :7])
+    torch.testing.assert_close(f(value), wanted)
+
+
 def test_each_size_has_its_plan() -> None:
     f = compiled()
     for i, j in ((2, 3), (1, 1), (5, 1), (0, 4), (17, 9)):

@@ -1,0 +1,149 @@
+"""Sums of squared distances from the mean, in the same pass as the sum that the mean is computed from.
+
+Of a row that does not fit into a tile, ``mean(x)`` and ``sum((x - mean(x))²)`` would take a pass each.  Here every
+place of the tile keeps the count, the total and the squares of distances from the mean of what it has seen, updated by
+one number at a time; at the end the places are combined by the pairwise formula (T. F. Chan, G. H. Golub and R. J.
+LeVeque, The American Statistician 37 (1983) 242-247; the update is that of E. A. Youngs and E. M. Cramer, cited there).
+No term is negative: nothing cancels, as it would in ``sum(x²) - sum(x)²/n``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...ir.deviation import mean_in_square
+from ...ir.loop_steps import Operand, Step
+from ...ir.scalar import Argument, Scalar, argument, postorder, substitute_arguments
+from .axes import Index, PlacedStep
+from .reductions import REDUCTIONS
+from .scalars import TRITON_DTYPES, computed_dtype
+
+if TYPE_CHECKING:
+    from .loops import TritonKernel
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A sum of squares ``sum((x - mean)²)``, the step ``total`` that sums ``x``, and the step that gives the mean."""
+
+    squares: PlacedStep
+    total: PlacedStep
+    mean: PlacedStep
+
+
+def deviations(kernel: TritonKernel, index: Index, excluded: set[str]) -> dict[str, Deviation]:
+    """The sums over an index that can run along with the sum that their mean is made of, by their names."""
+    values = _Values(kernel)
+    sums = [
+        x
+        for x in kernel.axes.steps
+        if x.step.reduction == "sum" and index in x.reduced and x.step.buffer not in excluded
+        and kernel.dtypes[x.step.buffer].is_inexact
+    ]  # fmt: skip
+    found: dict[str, Deviation] = {}
+    for squares in sums:
+        for total in sums[: sums.index(squares)]:
+            alike = (squares.reduced, squares.kept) == (total.reduced, total.kept)
+            alike &= kernel.dtypes[squares.step.buffer] is kernel.dtypes[total.step.buffer]
+            if alike and (mean := values.mean(squares, total)) is not None:
+                found[squares.step.buffer] = Deviation(squares, total, mean)
+    return found
+
+
+class RunningDeviation:
+    """The lines that keep the squares of a deviation along with its total."""
+
+    def __init__(self, kernel: TritonKernel, deviation: Deviation) -> None:
+        self.kernel, self.deviation = kernel, deviation
+        name = deviation.squares.step.buffer
+        self.gone = kernel.dims(tuple(deviation.squares.reduced))
+        self.dims = kernel.dims(tuple(deviation.squares.space))
+        self.mask = kernel.mask(self.gone)
+        self.squares, self.count = (kernel.names.identifier(f"{kernel.hint(name)}_{x}") for x in ("squares", "count"))
+        self.total, _ = kernel.accumulators[deviation.total.step.buffer]
+
+    def begin(self) -> None:
+        """Nothing has been seen; counts have the dimensions whose tiles overhang."""
+        kernel = self.kernel
+        dtype = TRITON_DTYPES[computed_dtype(kernel.dtypes[self.deviation.squares.step.buffer])]
+        for name, dims in ((self.squares, self.dims), (self.count, self.gone if self.mask else frozenset[int]())):
+            kernel.line(f"{name} = tl.full([{', '.join(kernel.extents(dims))}], 0.0, {dtype})")
+
+    def take(self, value: str) -> None:
+        """Numbers that the total has taken in already."""
+        kernel = self.kernel
+        kernel.helpers.add("_deviation")
+        rule = REDUCTIONS["sum"]
+        dtype = kernel.dtypes[self.deviation.squares.step.buffer]
+        kernel.line(f"{self.count} = {self.count} + {rule.ready('1.0', self.mask, dtype)}")
+        added = rule.ready(f"_deviation({value}, {self.total}, {self.count})", self.mask, dtype)
+        kernel.line(f"{self.squares} = {self.squares} + {added}")
+
+    def end(self) -> None:
+        """The squares of the distances from the mean, which is known by now."""
+        kernel, placed = self.kernel, self.deviation.squares
+        kernel.comment(placed.step.text)
+        name, dtype = placed.step.buffer, kernel.dtypes[placed.step.buffer]
+        its = self.deviation.mean
+        mean, _ = kernel.values.get(its.step.buffer) or kernel.computed(its)
+        kernel.helpers.add("_about")
+        code = f"_about({self.squares}, {self.count}, {self.total}, {mean})"
+        reduced = REDUCTIONS["sum"].reduced(code, sorted(self.gone), dtype, kernel.helpers)
+        kernel.values[name] = kernel.named(name, reduced), self.dims - self.gone
+        kernel.write(placed)
+
+
+class _Values:
+    """What each step computes, as an expression of what is loaded, reduced, or has another dtype."""
+
+    def __init__(self, kernel: TritonKernel) -> None:
+        self.kernel = kernel
+        self.leaves: dict[tuple[str, tuple[Index | None, ...]], Argument] = {}
+        self.whole: dict[str, Scalar] = {}  # of steps that reduce nothing
+        self.terms: dict[str, Scalar] = {}
+        for placed in kernel.axes.steps:
+            name = placed.step.buffer
+            self.terms[name] = value = substitute_arguments(placed.step.expression, self._operands(placed))
+            if placed.step.reduction is None and not self._casts(placed):
+                self.whole[name] = value
+
+    def _operands(self, placed: PlacedStep) -> list[Scalar]:
+        read = enumerate(placed.step.operands)
+        return [self.whole.get(x.buffer) or self._leaf(x.buffer, placed.operand(k)) for k, x in read]
+
+    def _leaf(self, buffer: str, indices: tuple[Index | None, ...]) -> Argument:
+        return self.leaves.setdefault((buffer, indices), argument(len(self.leaves)))
+
+    def _casts(self, placed: PlacedStep) -> bool:
+        dtypes = self.kernel.dtypes
+        return any(dtypes[x.buffer] is not dtypes[placed.step.buffer] for x in placed.step.operands)
+
+    def mean(self, squares: PlacedStep, total: PlacedStep) -> PlacedStep | None:
+        """The step that gives ``c`` times the total, where what is summed is the square of a distance from it."""
+        value, point = self.terms[squares.step.buffer], self.terms[total.step.buffer]
+        mean = mean_in_square(value, point, self._leaf(total.step.buffer, total.result), self._is_shared)
+        return None if mean is None else self._step(mean, squares)
+
+    def _is_shared(self, value: Scalar) -> bool:
+        """Whether all positions share a leaf."""
+        return any(leaf is value and not any(x is not None for x in its) for (_, its), leaf in self.leaves.items())
+
+    def _step(self, value: Scalar, squares: PlacedStep) -> PlacedStep:
+        """The step that computes a value; where there is none by itself, a new one, from the leaves."""
+        for placed in self.kernel.axes.steps:
+            if self.whole.get(placed.step.buffer) is value:
+                return placed
+        read = [(key, leaf) for key, leaf in self.leaves.items() if leaf in set(postorder(value))]
+        indices = [x for (_, its), _ in read for x in its]
+        sizes = tuple(1 if x is None else self.kernel.axes.sizes[x] for x in indices)
+        operands, first = [], 0
+        for (buffer, its), _ in read:
+            operands.append(Operand(buffer, tuple(range(first, first + len(its)))))
+            first += len(its)
+        own: list[Scalar] = [argument(0)] * len(self.leaves)
+        for position, (_, leaf) in enumerate(read):
+            own[leaf.position] = argument(position)
+        name, every = f"{squares.step.buffer}_mean", tuple(range(len(sizes)))
+        self.kernel.dtypes[name] = self.kernel.dtypes[squares.step.buffer]
+        return PlacedStep(Step(name, sizes, tuple(operands), substitute_arguments(value, own), every), tuple(indices))
