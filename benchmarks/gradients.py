@@ -10,6 +10,7 @@ import numpy as np
 
 from .harness import Case, Goal, Row
 from .problem import Array, Problem
+from .tensorgrad_peer import AUTOENCODER, DIFFUSION, ELEMENTWISE, GAUSSIAN_PROCESS, MIXTURE
 
 Tensors = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ def gaussian_mixture(points: int, features: int, components: int) -> Case:
         terms = t["a"] + library.sum(t["q"], axis=1) - 0.5 * library.sum(library.square(white), axis=2)
         return library.sum(library.logsumexp(terms, 1)) - points * library.logsumexp(t["a"], 0)
 
-    return Problem(loss, data, ("a", "m", "q", "L")).case("grad")
+    return Problem(loss, data, ("a", "m", "q", "L"), named=MIXTURE).case("grad")
 
 
 def elementwise(name: str, rows: int, columns: int) -> Case:
@@ -42,7 +43,11 @@ def elementwise(name: str, rows: int, columns: int) -> Case:
     if name == "layer norm":
         data |= {"g": generator.normal(size=columns), "b": generator.normal(size=columns)}
     wrt = tuple(key for key in data if key != "c")
-    return Problem(lambda library, t: library.sum(t["c"] * _FUNCTIONS[name](library, t)), data, wrt).case("grad")
+
+    def weighted(library: Any, t: Tensors) -> Any:
+        return library.sum(t["c"] * _FUNCTIONS[name](library, t))
+
+    return Problem(weighted, data, wrt, named=ELEMENTWISE[name]).case("grad")
 
 
 def layer_norm(library: Any, t: Tensors) -> Any:
@@ -74,7 +79,7 @@ def gaussian_process(points: int) -> Case:
         covariance = scale[1] * library.exp(-0.5 * t["D"] / scale[0]) + scale[2] * t["I"]
         return 0.5 * t["y"] @ library.solve(covariance, t["y"]) + 0.5 * library.logdet(covariance)
 
-    return Problem(loss, data, ("p",)).case("grad")
+    return Problem(loss, data, ("p",), named=GAUSSIAN_PROCESS).case("grad")
 
 
 def _weights(generator: np.random.Generator, *sizes: int) -> list[Array]:
@@ -98,7 +103,7 @@ def autoencoder(batch: int, pixels: int, hidden: int, latent: int) -> Case:
         fit = library.sum(library.softplus(logits) - t["x"] * logits)
         return fit + 0.5 * library.sum(library.square(mean) + library.exp(log_variance) - log_variance - 1)
 
-    return Problem(loss, data, ("E", "M", "S", "D", "F")).case("grad")
+    return Problem(loss, data, ("E", "M", "S", "D", "F"), named=AUTOENCODER).case("grad")
 
 
 def diffusion(batch: int, features: int, hidden: int) -> Case:
@@ -121,7 +126,7 @@ def diffusion(batch: int, features: int, hidden: int) -> Case:
         state = silu(library, noisy @ t["A"] + t["time"] @ t["T"])
         return library.mean(library.square(silu(library, state @ t["B"]) @ t["C"] - t["noise"]))
 
-    return Problem(loss, data, ("A", "B", "C", "T")).case("grad")
+    return Problem(loss, data, ("A", "B", "C", "T"), named=DIFFUSION).case("grad")
 
 
 _GOALS = (Goal(1.2),)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .harness import Call, Case, Goal, Row, UnavailableError
 from .problem import Array, Problem, otus_call
+from .tensorgrad_peer import FACTORISATION, LOGISTIC, LOGSUMEXP, NETWORK, POISSON, QUADRATIC
 
 Tensors = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def logistic(points: int, features: int) -> Case:
         weighted = data["X"] * np.sqrt(probability * (1 - probability))[:, None]
         return weighted.T @ weighted
 
-    return Problem(logistic_loss, data, ("w",)).case("hessian", by_hand=lambda: by_hand)
+    return Problem(logistic_loss, data, ("w",), named=LOGISTIC).case("hessian", by_hand=lambda: by_hand)
 
 
 def matrix_factorisation(size: int, rank: int, compressed: bool) -> Case:
@@ -74,7 +75,7 @@ def matrix_factorisation(size: int, rank: int, compressed: bool) -> Case:
         np.einsum("irik->irk", result)[...] = 2 * (data["V"].T @ data["V"])
         return result
 
-    problem = Problem(factorisation_loss, data, ("U",))
+    problem = Problem(factorisation_loss, data, ("U",), named=FACTORISATION)
     case = problem.case("hessian", by_hand=lambda: by_hand)
     if not compressed:
         return case
@@ -91,7 +92,7 @@ def network(points: int, features: int, hidden: int, classes: int) -> Case:
     data["X"] = generator.normal(size=(points, features))
     data["Y"] = np.eye(classes)[generator.integers(0, classes, points)]
 
-    return Problem(network_loss, data, ("W0",)).case("hessian")
+    return Problem(network_loss, data, ("W0",), named=NETWORK).case("hessian")
 
 
 def quadratic(size: int) -> Case:
@@ -101,7 +102,7 @@ def quadratic(size: int) -> Case:
     def by_hand() -> Array:
         return data["A"] + data["A"].T
 
-    case = Problem(quadratic_form, data, ("x",)).case("hessian", by_hand=lambda: by_hand)
+    case = Problem(quadratic_form, data, ("x",), named=QUADRATIC).case("hessian", by_hand=lambda: by_hand)
     return replace(case, peers={**case.peers, "torch": case.peers["torch"] if size < 1000 else _too_slow})
 
 
@@ -119,7 +120,7 @@ def logsumexp(size: int) -> Case:
         result.ravel()[:: size + 1] += weights
         return result
 
-    return Problem(log_of_sum, data, ("x",)).case("hessian", by_hand=lambda: by_hand)
+    return Problem(log_of_sum, data, ("x",), named=LOGSUMEXP).case("hessian", by_hand=lambda: by_hand)
 
 
 def newton_step(points: int, features: int) -> Case:
@@ -138,7 +139,7 @@ def newton_step(points: int, features: int) -> Case:
         hessian.ravel()[:: features + 1] += 1.0
         return np.linalg.solve(hessian, data["X"].T @ (mean - data["y"]) + data["w"])
 
-    return Problem(poisson_loss, data, ("w",)).case("newton", by_hand=lambda: by_hand)
+    return Problem(poisson_loss, data, ("w",), named=POISSON).case("newton", by_hand=lambda: by_hand)
 
 
 _LOGISTIC = (Goal(2.5, "JAX"), Goal(1.0, "NumPy by hand"))

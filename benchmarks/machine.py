@@ -10,7 +10,7 @@ from typing import Any
 
 PACKAGES = (
     *("otus", "numpy", "scipy", "jax", "torch", "triton", "tensorly", "opt_einsum", "cotengra"),
-    *("numexpr", "quimb", "physics-tenpy"),
+    *("numexpr", "quimb", "physics-tenpy", "tensorgrad"),
 )
 
 

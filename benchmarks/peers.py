@@ -16,7 +16,7 @@ from .harness import UnavailableError
 from .machine import cores
 
 MODULES = {"physics-tenpy": "tenpy"}  # where a package is imported by another name
-NAMES = ("jax", "torch", "tensorly", "opt_einsum", "cotengra", "quimb", "physics-tenpy", "numexpr")
+NAMES = ("jax", "torch", "tensorly", "opt_einsum", "cotengra", "quimb", "physics-tenpy", "numexpr", "tensorgrad")
 
 
 def installed() -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""A function and the derivative that is wanted of it, as Otus, JAX and torch compute it."""
+"""A function and the derivative that is wanted of it, as Otus, JAX, torch and tensorgrad compute it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .harness import Builder, Call, Case, UnavailableError
 from .peers import library, need
+from .tensorgrad_peer import Named, tensorgrad_call
 
 Array = npt.NDArray[Any]
 Data = Mapping[str, Array]
@@ -19,18 +20,23 @@ Function = Callable[[Any, Mapping[str, Any]], Any]  # of a library's names, and 
 
 @dataclass(frozen=True)
 class Problem:
-    """``function(library, tensors)`` of ``data``, differentiated in ``wrt``; ``vectors`` for products, as ``wrt``."""
+    """``function(library, tensors)`` of ``data``, differentiated in ``wrt``; ``vectors`` for products, as ``wrt``.
+
+    ``named`` is the same function in tensorgrad's language, where that can say it.
+    """
 
     function: Function
     data: Data
     wrt: tuple[str, ...]
     vectors: Data = field(default_factory=dict)
+    named: Named | None = None
 
     def case(self, kind: str, tolerance: float = 1e-7, compiled: bool = True, by_hand: Builder | None = None) -> Case:
         """Otus and its peers: ``kind`` is value, grad, hessian, newton, hvp or jtjvp."""
         peers: dict[str, Builder] = {"JAX": lambda: jax_call(self, kind), "torch": lambda: torch_call(self, kind)}
         if compiled and kind in ("value", "grad"):
             peers["torch.compile"] = lambda: torch_call(self, kind, compiled=True)
+        peers |= self._tensorgrad(kind)
         hand = {} if by_hand is None else {"NumPy by hand": by_hand}
         return Case(
             lambda: otus_call(self, kind),
@@ -39,6 +45,16 @@ class Problem:
             by_hand=tuple(hand),
             in_c=lambda: otus_call(self, kind, backend="c"),
         )
+
+    def _tensorgrad(self, kind: str) -> dict[str, Builder]:
+        """What tensorgrad compiles, as it is and through ``torch.compile``."""
+        named = self.named
+        if named is None:
+            return {}
+        return {
+            "tensorgrad": lambda: tensorgrad_call(named, self.data, self.wrt, kind),
+            "tensorgrad, torch.compile": lambda: tensorgrad_call(named, self.data, self.wrt, kind, compiled=True),
+        }
 
 
 @dataclass(frozen=True, repr=False)

@@ -29,7 +29,8 @@ _TOO_LONG = 1.0  # seconds
 _STYLES = {"Otus": ("#c0392b", "o"), IN_C: ("#e67e22", "s"), "NumPy by hand": ("0.6", "x"), "JAX": ("#2980b9", "^"),
            "torch": ("#8e44ad", "v"), "torch.compile": ("#27ae60", "D"), "TensorLy": ("#16a085", "P"),
            "NumExpr": ("#7f8c8d", "*"), "opt_einsum": ("#2c3e50", "<"), "cotengra": ("#d35400", ">"),
-           "torch.einsum": ("#8e44ad", "v"), "bare GEMMs": ("0.6", "x")}  # fmt: skip
+           "torch.einsum": ("#8e44ad", "v"), "bare GEMMs": ("0.6", "x"), "tensorgrad": ("#b7950b", "p"),
+           "tensorgrad, torch.compile": ("#6e2c00", "h")}  # fmt: skip
 
 Sizes = tuple[Any, ...]
 Seconds = dict[str, dict[int, float]]

@@ -10,7 +10,8 @@ from benchmarks import decompositions, elementwise, gradients, hessians, overhea
 from benchmarks.harness import Row, UnavailableError, difference, numbers
 
 SUITES = (hessians, gradients, products, elementwise, overhead, decompositions)
-SLOW = ("torch.compile", "TeNPy", "quimb")  # seconds to compile or to import; the suites themselves compare them
+# Seconds to compile or to import; the suites themselves compare them.
+SLOW = ("torch.compile", "tensorgrad, torch.compile", "TeNPy", "quimb")
 ROWS = [row for suite in SUITES for row in suite.ROWS]
 
 
