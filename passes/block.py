@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import ClassVar
@@ -22,8 +22,10 @@ from .lower import lower_unbound, pairwise
 from .manager import Pass
 from .memory.loop_bodies import Region, loops_for, unused_dim
 
-# Elementwise steps that read and write large tensors: from how many on a loop is worth it.
+# Elementwise steps that read and write large tensors: from how many on a loop is worth it; and how many times as large
+# a tensor has to be for one step to be worth sharing it out to all cores.
 _WORTHWHILE_STEPS = 2
+_SHARED_OUT = 2
 _STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
 
 
@@ -34,7 +36,8 @@ class Block(Pass):
     Intermediates are then as long as a block, and never go through memory; blocks are independent, so that
     emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
     and where no tensor has as many as ``large`` elements, nothing changes.  The largest tensor of a block has
-    about ``elements`` of them; the index to cut is one with at most ``row`` for each position, where there is one. ::
+    about ``elements`` of them.  One step alone is left as it is, unless its tensors are twice as large and it
+    reads them in their order.  The index to cut is one with at most ``row`` for each position, where there is one. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
         %1: f64[9000] = einsum "ab->a" %0
@@ -96,7 +99,7 @@ class _Blocking:
         self.span = {x: max(_elements(y, sizes) for y in (x, *x.operands)) for x in self.order}
         program = lower_unbound(graph, sizes)
         self.kernels = {call.node: call.kernel for call in program.calls}
-        self.outermost = _outermost_axes(program)
+        self.layouts = _layouts(program)
         streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large)
         found = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
         self.regions = [region for region in found if evaluate(region.size, sizes) > 1]
@@ -107,14 +110,33 @@ class _Blocking:
     def _is_worthwhile(self, stream: Stream) -> bool:
         members = stream.choices[0]
         steps = sum(_steps(node) for node in members if self.span[node] >= self.options.large)
+        if steps == 1:
+            return all(self._is_shared_out(node) for node in members if self.span[node] >= self.options.large)
         return steps >= _WORTHWHILE_STEPS
+
+    def _is_shared_out(self, node: Node) -> bool:
+        """Whether one step is worth a loop: on very large tensors that it reads in their order."""
+        if self.span[node] < _SHARED_OUT * self.options.large:
+            return False
+        if not isinstance(node.op, (ops.Map, ops.LinearCombination, ops.Einsum)):
+            return True
+        axes = node.op.output if isinstance(node.op, ops.Einsum) else tuple(range(node.ndim))
+        result = [axes[axis] for axis in self._layout(node)]
+        large = [(x, labels) for x, labels in zip(node.operands, node.op.inputs, strict=True)
+                 if _elements(x, self.sizes) == self.span[node]]  # fmt: skip
+        memories = [[labels[axis] for axis in self._layout(x)] for x, labels in large]
+        return all(memory == [label for label in result if label in memory] for memory in memories)
+
+    def _layout(self, node: Node) -> Sequence[int]:
+        """The axes in the order in which they lie in memory."""
+        return self.layouts.get(node, range(node.ndim))
 
     def _chosen(self, stream: Stream) -> Members:
         """The index to cut along: one whose blocks are short, which needs no combination, outermost in memory."""
 
         def rank(members: Members) -> tuple[bool, int, int]:
             combined = sum(isinstance(index.result, str) for index in members.values())
-            across = sum(index.result != self.outermost.get(node, 0) for node, index in members.items())
+            across = sum(index.result != next(iter(self._layout(node)), 0) for node, index in members.items())
             return self._row(members) > self.options.row, combined, across
 
         return min(stream.choices, key=rank)
@@ -196,8 +218,7 @@ def _steps(node: Node) -> int:
     return 1
 
 
-def _outermost_axes(program: Program) -> dict[Node, int]:
-    """The axis of each tensor with the largest stride."""
+def _layouts(program: Program) -> dict[Node, tuple[int, ...]]:
+    """The axes of each tensor that is made, the one with the largest stride first."""
     buffers = program.buffer_map()
-    return {call.node: buffers[name].layout[0] for call in program.calls for name in call.outputs[:1]
-            if buffers[name].layout}  # fmt: skip
+    return {call.node: buffers[name].layout for call in program.calls for name in call.outputs[:1]}

@@ -9,9 +9,13 @@ static struct { block_function function; const void *given; int64_t count; } wor
 static _Atomic int64_t next_block, helping, calls;
 static int is_open, threads;
 
+/* Many neighbouring blocks at first, fewer towards the end, so that memory is read in long runs and all end together. */
 static void compute_blocks(void) {
-    for (int64_t number; (number = atomic_fetch_add(&next_block, 1)) < work.count;)
-        work.function(work.given, number);
+    for (int64_t first = atomic_load(&next_block); first < work.count; first = atomic_load(&next_block)) {
+        const int64_t left = work.count - first, last = first + (left > 4 * threads ? left / (2 * threads + 2) : 1);
+        if (!atomic_compare_exchange_strong(&next_block, &first, last)) continue;
+        for (int64_t number = first; number < last; ++number) work.function(work.given, number);
+    }
 }
 
 static void *help(void *unused) {

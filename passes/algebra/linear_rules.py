@@ -8,6 +8,7 @@ from ...ir import Node, build
 from ...ir.operations import Broadcast, Cast, Einsum, LinearCombination, Map, Reshape
 from ...ir.scalar import Argument, Call, Literal, Number, Scalar, postorder
 from ..rewrite import Context, Rule, Status, rule
+from .ranges import are_products_in_range
 
 
 @rule(LinearCombination)
@@ -42,7 +43,11 @@ def flatten_sum(node: Node, context: Context) -> Node | None:
     changed = False
     for coefficient, operand, labels in zip(node.op.coefficients, node.operands, node.op.inputs, strict=True):
         inner = operand.op
-        if isinstance(inner, LinearCombination) and (len(operand.operands) == 1 or not context.is_shared(operand)):
+        if (
+            isinstance(inner, LinearCombination)
+            and (len(operand.operands) == 1 or not context.is_shared(operand))
+            and are_products_in_range(coefficient, inner.coefficients, node.type.dtype)
+        ):
             changed = True
             for c, x, names in zip(inner.coefficients, operand.operands, inner.inputs, strict=True):
                 coefficients.append(coefficient * c)
@@ -81,6 +86,8 @@ def scaled_reshape(node: Node, context: Context) -> Node | None:
     total = inner.operands[0]
     whole = tuple(range(inner.ndim))
     if not isinstance(total.op, LinearCombination) or context.is_shared(total) or node.op.inputs != (whole,):
+        return None
+    if not are_products_in_range(node.op.coefficients[0], total.op.coefficients, node.type.dtype):
         return None
     coefficients = [node.op.coefficients[0] * c for c in total.op.coefficients]
     scaled = build.linear_combination(coefficients, total.operands, total.op.inputs, total.op.rank)

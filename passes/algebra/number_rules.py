@@ -10,6 +10,7 @@ from ...ir.operations import Delta, Einsum, LinearCombination
 from ...ir.scalar import Number
 from ..planned_sizes import UNKNOWN_SIZE
 from ..rewrite import Context, Rule, Status, rule
+from .ranges import are_products_in_range
 
 
 @rule(LinearCombination, status=Status.REASSOCIATES)
@@ -49,7 +50,11 @@ def scaled_product(node: Node, context: Context) -> Node | None:
 
 def _scaled(number: Number, node: Node, context: Context) -> Node:
     """``number · node``; into its coefficients where it is a sum that nothing else reads."""
-    if isinstance(node.op, LinearCombination) and not context.is_shared(node):
+    if (
+        isinstance(node.op, LinearCombination)
+        and not context.is_shared(node)
+        and are_products_in_range(number, node.op.coefficients, node.type.dtype)
+    ):
         coefficients: Sequence[Number] = [number * c for c in node.op.coefficients]
         return build.linear_combination(coefficients, node.operands, node.op.inputs, node.op.rank)
     return build.scale(number, node)

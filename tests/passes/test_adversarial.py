@@ -89,3 +89,17 @@ def test_what_is_no_algebra_follows_numpy_at_infinity() -> None:
         ]  # fmt: skip
     for value, wanted in zip(values, expected, strict=True):
         np.testing.assert_array_equal(value, wanted)
+
+
+@pytest.mark.parametrize("pipeline", [None, "expand,simplify", "expand"])
+def test_numbers_are_not_multiplied_out_of_range(pipeline: str | None) -> None:
+    """1e38·(10·x) is in the range of float32, where 1e39 is none of its numbers; 1e-30·(1e-30·x) where x is large."""
+    x = otus.tensor("x", ("n",), "float32")
+    data = np.array([0.1, -0.0, 1e30], np.float32)
+    large, small = otus.compile([(x * 1e38) * 10, (x * 1e-30) * 1e-30], pipeline=pipeline)(
+        np.where(data > 1, 0.2, data)
+    )
+    np.testing.assert_allclose(large, np.float32([1e38, -0.0, 2e38]), rtol=1e-6)
+    np.testing.assert_allclose(small, np.float32([0, 0, 0]), atol=1e-38)
+    _, kept = otus.compile([x, (x * 1e-30) * 1e-10], pipeline=pipeline)(data)
+    np.testing.assert_allclose(kept[2], 1e-10, rtol=1e-6)

@@ -87,9 +87,13 @@ def test_small_tensors_and_unknown_sizes_are_left_alone() -> None:
     assert Block(large=1).run(symbolic) is symbolic
 
 
-def test_one_step_is_no_reason_for_a_loop() -> None:
-    assert not loops_of(blocked(otus.exp(X)))
-    assert loops_of(blocked(otus.exp(otus.exp(X))))
+def test_one_step_is_a_reason_for_a_loop_where_tensors_are_very_large() -> None:
+    """And where all of them are read in their order: a transposed one is no faster in blocks of rows."""
+    count = 2000 * 700
+    assert not loops_of(blocked(otus.exp(X), large=count))
+    assert loops_of(blocked(otus.exp(otus.exp(X)), large=count))
+    assert loops_of(blocked(otus.exp(X), large=count // 2))
+    assert not loops_of(blocked(otus.einsum("ij,ji->ij", X, otus.tensor("Y", (700, 2000))), large=count // 2))
 
 
 def test_sizes_with_the_same_blocks_share_a_plan() -> None:

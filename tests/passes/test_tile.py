@@ -119,6 +119,16 @@ def test_what_is_left_as_it_is() -> None:
     assert Tile().run(graph) is graph  # sizes are not known
 
 
+def test_scores_are_not_compared_with_what_is_made_of_them() -> None:
+    """A maximum's derivative goes to the elements that equal it, which scores computed anew may not."""
+    x, w = otus.tensor("x", (40, 33)), otus.tensor("w", (33, 50))
+    largest = otus.max(x @ w, axis=1)
+    untiled(*otus.grad(largest.sum(), [x, w]))
+    untiled(*otus.grad((largest * largest).sum() + otus.sin(x @ w).sum(), [x, w]))
+    untiled(otus.where(x @ w - largest[:, None] >= 0, x @ w, 0).sum(axis=0))
+    assert tiled([otus.relu(x @ w).sum(axis=1)])[1]  # a comparison with a number is as exact as the scores
+
+
 def test_few_programs_do_not_go_through_much() -> None:
     """Two programs would go through 4096 rows each."""
     x, w, u = otus.tensor("x", (8192, 32)), otus.tensor("w", (32, 64)), otus.tensor("u", (8192, 32))

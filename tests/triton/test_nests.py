@@ -220,3 +220,16 @@ def test_loops_on_the_host_where_there_is_no_kernel() -> None:
     s = np.where(np.sin(s) > 0, s, np.abs(s) ** 0.3)
     weights = np.exp(s - s.max(axis=1, keepdims=True))
     np.testing.assert_allclose(function(**data)[0], weights / weights.sum(axis=1, keepdims=True) @ data["v"], 1e-11)
+
+
+def test_derivatives_of_a_maximum_of_products() -> None:
+    """Exactly where it is taken: the products that it is compared with are those that it was taken of."""
+    x, w = otus.tensor("x", (40, 33)), otus.tensor("w", (33, 50))
+    data = {"x": RNG.normal(size=(40, 33)), "w": RNG.normal(size=(33, 50))}
+    products = data["x"] @ data["w"]
+    places = products.argmax(axis=1)
+    first, second = compiled(list(otus.grad(otus.max(x @ w, axis=1).sum(), [x, w])))(**data)
+    np.testing.assert_allclose(first, data["w"].T[places])
+    wanted = np.zeros((33, 50))
+    np.add.at(wanted.T, places, data["x"])
+    np.testing.assert_allclose(second, wanted)
