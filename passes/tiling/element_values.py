@@ -39,7 +39,7 @@ class Position:
 Value = float | Position | Kind | None  # None: anything
 Compare = Callable[[str, Position], Value]  # a comparison of a difference of positions with zero
 
-_FINITE_OF_FINITE = frozenset("sin cos tanh sigmoid erf erfc arctan abs sign floor relu".split())
+_FINITE_OF_FINITE = ("sin", "cos", "tanh", "sigmoid", "erf", "erfc", "arctan", "abs", "sign", "floor", "relu")
 _COMPARED: Mapping[str, Callable[[float], bool]] = {
     "eq": lambda x: x == 0, "ne": lambda x: x != 0, "lt": lambda x: x < 0,
     "le": lambda x: x <= 0, "gt": lambda x: x > 0, "ge": lambda x: x >= 0,
@@ -47,7 +47,7 @@ _COMPARED: Mapping[str, Callable[[float], bool]] = {
 
 
 def is_finite(value: Value) -> bool:
-    """Whether a value is a finite number, and one that stands for itself: a large one may be in the place of infinity."""
+    """Whether a value is a finite number that stands for itself: a large one may be in the place of an infinity."""
     return abs(value) < _LARGE if isinstance(value, float) else value not in (None, Kind.FAR)
 
 

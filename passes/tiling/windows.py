@@ -1,17 +1,17 @@
 """Blocks that a mask hides: between which positions a pass has something to sum.
 
-Where scores are masked by a comparison of their two positions, what is on one side of some distance contributes nothing:
-the term of every sum is exactly 0, and that of every maximum minus infinity.  The loop of a pass then visits only the
-blocks that are not hidden whole.  So it is for causal masks and for windows of neighbours, from ``where`` with minus
-infinity, with 0 or with a large negative number, and for products with brackets.
+Where scores are masked by a comparison of their two positions, what is on one side of some distance contributes
+nothing: the term of every sum is exactly 0, and that of every maximum minus infinity.  The loop of a pass then visits
+only the blocks that are not hidden whole.  So it is for causal masks and for windows of neighbours, from ``where`` with
+minus infinity, with 0 or with a large negative number, and for products with brackets.
 
 The sums are as without the window under these conditions, all of which are checked but the first and the last:
 
 - What the region reads from memory is finite, and so are sums and products of that.  A factor that meets nothing but
   hidden elements in a block is not read there: a NaN or an infinity in it reaches fewer results than 0 · NaN would.
   The scores that ``where`` hides may be anything.
-- A quotient is 0 only where its divisor is a sum of ``exp(score - maximum)`` in which every position has a visible score
-  made of products, so that it is 1 at least; rows that may be hidden whole have no window where they are divided.
+- A quotient is 0 only where its divisor is a sum of ``exp(score - maximum)`` in which every position has a visible
+  score made of products, so that it is 1 at least; where rows may be hidden whole, sums of quotients have no window.
 - A number in the place of hidden scores is -1e30 or less, and every position has such a visible score.
 - That score is larger than the number by more than 1100, so that its exponential is 0 in every dtype.
 """
