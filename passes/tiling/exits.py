@@ -6,8 +6,9 @@ the sum that its weights are divided by::
     %1: f64[q,k] = map "a / b" "qk,q->qk" %e, %l              %1: f64[q,v] = einsum "qk,kv->qv" %e, %V
     %2: f64[q,v] = einsum "qk,kv->qv" %1, %V        becomes   %2: f64[q,v] = map "a / b" "qv,q->qv" %1, %l
 
-Where there may be nothing to sum at some sizes, the quotient is 0 then.  Batch indices that are summed as well, and the second of two long ones, are kept and summed outside.  A logarithm of
-a sum of exponentials becomes the steps that it is made of.
+Where there may be nothing to sum at some sizes, the quotient is 0 then.  Batch indices that are summed as well, and the
+second of two long ones, are kept and summed outside.  A logarithm of a sum of exponentials becomes the steps that it is
+made of.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ minus infinity, with 0 or with a large negative number, and for products with br
 The sums are as without the window under these conditions, all of which are checked but the first and the last:
 
 - What the region reads from memory is finite, and so are sums and products of that.  A factor that meets nothing but
-  hidden elements in a block is not read there: a NaN or an infinity in it reaches fewer results than 0 · NaN would.
-  The scores that ``where`` hides may be anything.
+  hidden elements in a block is not read there, and a row hands nothing to what it does not see: a NaN or an infinity
+  reaches fewer results than by 0 · NaN.  The scores that ``where`` hides may be anything.
 - A quotient is 0 only where its divisor is a sum of ``exp(score - maximum)`` in which every position has a visible
   score made of products, so that it is 1 at least; where rows may be hidden whole, sums of quotients have no window.
 - A number in the place of hidden scores is -1e30 or less, and every position has such a visible score.
