@@ -31,6 +31,7 @@ class Source:
     dims: Mapping[str, str]
     helpers: set[str] = field(default_factory=set)
     used_dims: set[str] = field(default_factory=set)
+    blocks: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # where those of the loops around begin and end
 
     def __post_init__(self) -> None:
         self._types = {name: buffer.type for name, buffer in self.program.buffer_map().items()}
@@ -145,6 +146,15 @@ def forward_range(start: Size, size: Size, step: int, extent: Size, source: Sour
     first = "" if low == 0 else source.size(low)
     last = "" if high == extent else source.size(high)
     return f"{first}:{last}" + (f":{stride}" if stride != 1 else "")
+
+
+def moved(position: str, by: int) -> str:
+    """A position moved by a number of places.
+
+    >>> moved("start", -3), moved("start", 0)
+    ('start - 3', 'start')
+    """
+    return f"{position} {'-' if by < 0 else '+'} {abs(by)}" if by else position
 
 
 def block_index(axis: int, block: str) -> str:

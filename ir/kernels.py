@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .cost import human_bytes
 from .dims import Size, evaluate
-from .operations import Operation
+from .operations import Operation, Window
 from .scalar import Number
 from .subscripts import LETTERS
 
@@ -227,6 +227,7 @@ class BlockLoop(Kernel):
     In the body the number of positions is the dim ``symbol``; the last block may have fewer.  Blocks may run at
     the same time where it is ``concurrent``; what they give is combined in their order all the same.  Where it is
     ``compiled``, what is between stays in registers, and only parts that are combined are arrays of a block.
+    ``window`` says which blocks need not be visited, as in :class:`.operations.Blockwise`.
     """
 
     name: ClassVar[str] = "loop"
@@ -238,6 +239,7 @@ class BlockLoop(Kernel):
     symbol: str
     concurrent: bool = False
     compiled: bool = False
+    window: Window | None = None
 
     def block_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """The sizes in the body where the loop stands among ``sizes``: those of its largest block."""
@@ -253,7 +255,14 @@ class BlockLoop(Kernel):
         """``over 1000 by 64: cut 0 -; join 0 sum``, with ``on all cores`` after the block where it is concurrent."""
         cut = " ".join("-" if axis is None else str(axis) for axis in self.cut)
         cores = f"{' on all cores' if self.concurrent else ''}{' compiled' if self.compiled else ''}"
-        return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}"
+        window = ""
+        if self.window is not None:
+            around, low, high = self.window
+            ends = f"{'any' if low is None else low} to {'any' if high is None else high}"
+            window = f"; window {ends} from {around}"
+        return (
+            f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}{window}"
+        )
 
 
 @dataclass(frozen=True)

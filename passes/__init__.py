@@ -47,7 +47,9 @@ SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
-    "triton": DEFAULT_PIPELINE.replace("block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152}"),
+    "triton": DEFAULT_PIPELINE.replace(
+        "block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152,alone=0}"
+    ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }
 

@@ -22,10 +22,8 @@ from .lower import lower_unbound, pairwise
 from .manager import Pass
 from .memory.loop_bodies import Region, loops_for, unused_dim
 
-# Elementwise steps that read and write large tensors: from how many on a loop is worth it; and how many times as large
-# a tensor has to be for one step to be worth sharing it out to all cores.
+# Elementwise steps that read and write large tensors: from how many on a loop is worth it.
 _WORTHWHILE_STEPS = 2
-_SHARED_OUT = 2
 _STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
 
 
@@ -36,8 +34,9 @@ class Block(Pass):
     Intermediates are then as long as a block, and never go through memory; blocks are independent, so that
     emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
     and where no tensor has as many as ``large`` elements, nothing changes.  The largest tensor of a block has
-    about ``elements`` of them.  One step alone is left as it is, unless its tensors are twice as large and it
-    reads them in their order.  The index to cut is one with at most ``row`` for each position, where there is one. ::
+    about ``elements`` of them.  One step is a loop of its own where its tensors have ``alone`` elements
+    (0: nowhere) and it reads them in their order.  The index to cut is one with at most ``row`` elements for each
+    position, where there is one. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
         %1: f64[9000] = einsum "ab->a" %0
@@ -58,6 +57,7 @@ class Block(Pass):
     large: int = 1048576
     elements: int = 32768
     row: int = 65536
+    alone: int = 2097152
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -116,7 +116,7 @@ class _Blocking:
 
     def _is_shared_out(self, node: Node) -> bool:
         """Whether one step is worth a loop: on very large tensors that it reads in their order."""
-        if self.span[node] < _SHARED_OUT * self.options.large:
+        if not self.options.alone or self.span[node] < self.options.alone:
             return False
         if not isinstance(node.op, (ops.Map, ops.LinearCombination, ops.Einsum)):
             return True

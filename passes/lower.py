@@ -340,6 +340,7 @@ class _Lowering:
             ),
             op.symbol,
             op.concurrent,
+            window=op.window,
         )
         parts = body.buffer_map()
         layouts = [

@@ -17,6 +17,7 @@ from ..ir.traverse import rebuild
 from .lower import pairwise
 from .manager import Pass
 from .tiling.blocks import block_sizes, fit_tiles
+from .tiling.elements import Region
 from .tiling.exits import with_plain_exits
 from .tiling.known_sums import with_known_sums
 from .tiling.levels import Levels, levels_of
@@ -26,6 +27,7 @@ from .tiling.spaces import Labels
 from .tiling.sweeps import Sweep, sweeps_of
 from .tiling.ties import refuse_ties
 from .tiling.traffic import elements, fits_tiles, inner_sizes, needed_members, repeated_flops, saved_bytes
+from .tiling.windows import Windows
 
 _PROGRAMS = 64  # that keep half of a GPU busy
 
@@ -43,6 +45,7 @@ class Tile(Pass):
     A region is left as it is where the bytes that tiles save, at ``flops_per_byte`` operations of float32 each (four
     times as many of halves, a quarter of float64), are worth less than the products that are computed again; where an
     inner index is long; where few programs would have much to do; and where a score is needed whole.
+    Blocks that a mask by positions hides whole are not visited (``window``; conditions in ``tiling/windows.py``).
     Where sizes are not known yet, nothing changes. ::
 
         %0: f32[n,m] = einsum "nd,md->nm" %Q, %K
@@ -172,7 +175,8 @@ class _Region:
         wanted = [*stored, *(x for x in read if x not in stored or x.type.dtype in HALVES)]
         types = [x.type.dtype for x in stored]
         types += [DType.float32 if x.type.dtype in HALVES else x.type.dtype for x in wanted[len(stored) :]]
-        nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide)
+        window = self._windows.of(sweep)
+        nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide, window)
         made = nest.nodes(wanted, types)
         for position, (node, value) in enumerate(zip(wanted, made, strict=True)):
             if position < len(stored):
@@ -194,6 +198,11 @@ class _Region:
             if node not in inside and node not in mine:
                 outside.update(x for x in node.operands if x in mine)
         return [x for x in mine if x in outside], [x for x in mine if x in later]
+
+    @cached_property
+    def _windows(self) -> Windows:
+        rows, columns = self.extent[self.scores.rows], self.extent[self.scores.columns]
+        return Windows(Region(self.graph, self.scores, rows, columns))
 
     @cached_property
     def _symbols(self) -> list[str]:

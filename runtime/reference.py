@@ -12,7 +12,7 @@ the emitters.  ``REFERENCE`` has one row for each operation of ``otus.ir.operati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What evaluation knows beside the operands: the inputs by name and the sizes of dims."""
+    """What evaluation knows beside the operands: the inputs by name, the sizes of dims, and the blocks at work."""
 
     values: Mapping[str, Array]
     sizes: Mapping[str, int]
+    blocks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def size(self, size: Size) -> int:
         """The integer that ``size`` is here; raises ``NamingError`` for an unbound dim."""
@@ -312,14 +313,15 @@ def _scatter_add(op: ops.ScatterAdd, operands: Sequence[Array], context: Context
 
 
 def _blockwise(op: ops.Blockwise, operands: Sequence[Array], context: Context) -> Array:
-    def evaluate_body(body: Sequence[Node], blocks: Mapping[str, Array], sizes: Mapping[str, int]) -> list[Array]:
-        inner = Context(blocks, {**context.sizes, **sizes})
+    def evaluate_body(body: Sequence[Node], parts: Mapping[str, Array], block: tuple[int, int]) -> list[Array]:
+        sizes = {**context.sizes, op.symbol: block[1] - block[0]}
+        inner = Context(parts, sizes, {**context.blocks, op.symbol: block})
         known: dict[Node, Array] = {}
         for node in topological(body):
             known[node] = _evaluate_node(node, [known[x] for x in node.operands], inner)
         return [known[node] for node in body]
 
-    return evaluate_loop(op, operands, context.size(op.size), evaluate_body)
+    return evaluate_loop(op, operands, context.size(op.size), context.blocks, evaluate_body)
 
 
 def _derivative(op: ops.Derivative, operands: Sequence[Array], context: Context) -> Array:

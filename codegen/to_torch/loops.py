@@ -9,7 +9,7 @@ from ...ir import DType
 from ...ir.kernels import BlockLoop
 from ...ir.operations import maximum_of
 from ...ir.program import KernelCall
-from ..source import block_index, body_lines
+from ..source import block_index, body_lines, moved
 from .source import TorchSource, torch_permuted
 
 _INDENT = "    "
@@ -29,7 +29,8 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_cal
     for buffer in loop.body.buffers:
         names.setdefault(buffer.name, source.temporary(buffer.name))
     length = source.temporary(loop.symbol)
-    inner = replace(source, program=loop.body, buffers=names, dims={**source.dims, loop.symbol: length})
+    blocks = {**source.blocks, loop.symbol: (start, stop)}
+    inner = replace(source, program=loop.body, buffers=names, dims={**source.dims, loop.symbol: length}, blocks=blocks)
     body = body_lines(inner, print_call)
     source.uses_device |= inner.uses_device
     made, scaled, given = [], [], []
@@ -53,7 +54,18 @@ def loop_lines(loop: BlockLoop, call: KernelCall, source: TorchSource, print_cal
         *given,
     ]
     lines.append(f"del {', '.join(gone)}")
-    return [*made, f"for {start} in range(0, {size}, {loop.block}):", *(_INDENT + text for text in lines)]
+    first, end = _visited(loop, source, size)
+    return [*made, f"for {start} in range({first}, {end}, {loop.block}):", *(_INDENT + text for text in lines)]
+
+
+def _visited(loop: BlockLoop, source: TorchSource, size: str) -> tuple[str, str]:
+    """Where the first block begins that is visited, and where the last one ends."""
+    if loop.window is None:
+        return "0", size
+    around, low, high = loop.window
+    begins, ends = source.blocks[around]
+    first = "0" if low is None else f"max({moved(begins, low)}, 0) // {loop.block} * {loop.block}"
+    return first, size if high is None else f"min({moved(ends, high)}, {size})"
 
 
 _FUNCTIONS = {"max": "maximum", "min": "minimum", "logsumexp": "logaddexp", "any": "logical_or", "all": "logical_and"}

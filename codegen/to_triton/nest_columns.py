@@ -9,6 +9,8 @@ from ...ir import Size
 from ...ir.loop_steps import NoForm, Step, steps_of
 from ...ir.operations import maximum_of
 from ..names import docstring_text
+from ..source import moved
+from ..typed_scalars import within
 from .nest_steps import NestSteps
 from .nest_values import TileValue, spread
 from .reductions import REDUCTIONS
@@ -41,8 +43,8 @@ class Columns:
                 kernel.step(step, self.body)
             else:
                 self._load_fixed(step)
-        columns = kernel.indices.columns
-        kernel.line(f"for start in range(0, {kernel.size(columns.count)}, {columns.constant}):")
+        first, end = self._visited()
+        kernel.line(f"for start in range({first}, {end}, {kernel.indices.columns.constant}):")
         kernel.depth += 1
         outside, known = dict(kernel.loaded), dict(kernel.known)
         kernel.define_columns()
@@ -54,6 +56,24 @@ class Columns:
         results = zip(self.body.outputs, kernel.loops.calls[-1].outputs, strict=True)
         finished = {outer: self._finished(inner) for inner, outer in results}
         kernel.values = finished
+
+    def _visited(self) -> tuple[str, str]:
+        """Where the first block of columns begins that is visited, and where the last one ends."""
+        rows, columns = self.kernel.indices.rows, self.kernel.indices.columns
+        size = self.kernel.size(columns.count)
+        if self.loop.window is None:
+            return "0", size
+        around, low, high = self.loop.window
+        if around != self.kernel.loops.rows.symbol:
+            raise NoForm(f"a window around blocks of {around}")
+        first, end = "0", size
+        if low is not None:
+            least = moved(self.kernel.first_row, low)
+            least = f"tl.maximum({least}, 0)" if low < 0 else within(least)
+            first = f"{least} // {columns.constant} * {columns.constant}"
+        if high is not None:
+            end = f"tl.minimum({moved(f'{self.kernel.first_row} + {rows.constant}', high)}, {size})"
+        return first, end
 
     def _has_columns(self, sizes: Sequence[Size]) -> bool:
         return any(self.kernel.indices.of(size) is self.kernel.indices.columns for size in sizes)

@@ -21,11 +21,13 @@ WIDE = 2**30  # elements from which on positions take 64 bits
 
 # What a kernel calls its own indices, and their masks.
 _OWN = ("row", "column", *(f"{kind}{k}" for kind in ("b", "i") for k in range(16)))
-_RESERVED = ("tl", "triton", "program", "start", "WIDE", *_OWN, *(f"{name}_mask" for name in _OWN))
+_RESERVED = ("tl", "triton", "program", "start", "first_row", "WIDE", *_OWN, *(f"{name}_mask" for name in _OWN))
 
 
 class NestMemory:
     """The names, positions and places in memory of one kernel; ``lines`` is its source so far."""
+
+    first_row = "first_row"  # what the kernel calls the position of its first row
 
     def __init__(
         self, loop: BlockLoop, name: str, operands: Mapping[str, str], source: Source, sizes: Mapping[str, int]
@@ -98,7 +100,11 @@ class NestMemory:
         self.line(f"program = {self._widened('tl.program_id(0)')}")
         blocks = f"tl.cdiv({self.size(rows.count)}, {rows.constant})"
         block = f"program % {blocks}" if self.indices.batch else "program"
-        self.line(f"{rows.name} = {block} * {rows.constant} + tl.arange(0, {rows.constant})")
+        begin = f"{block} * {rows.constant}"
+        if self.loops.columns.window is not None:
+            self.line(f"{self.first_row} = {begin}")
+            begin = self.first_row
+        self.line(f"{rows.name} = {begin} + tl.arange(0, {rows.constant})")
         self._mask(rows)
         rest = f"program // {blocks}"
         for position, each in enumerate(reversed(self.indices.batch)):

@@ -14,6 +14,7 @@ from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm, steps_of
 from ..names import docstring_text
 from .nest_columns import Columns
+from .nest_indices import LEAST_SIDE
 from .nest_steps import NestSteps
 from .nest_values import turned
 from .scalars import HALVES
@@ -51,8 +52,12 @@ class NestKernel(NestSteps):
 
     @property
     def warps(self) -> int:
-        """Warps of a program: a thread has 32 elements of a tile of scores at most."""
-        return 4 if self.indices.rows.block * self.indices.columns.block <= 4096 else 8
+        """Warps of a program: a thread has 32 elements of a tile of scores at most, fewer where there are few rows.
+
+        A warp multiplies 16 rows by 8 columns at once.  Blocks of 16 rows stand where there is much else to hold.
+        """
+        rows, columns = self.indices.rows.block, self.indices.columns.block
+        return 8 if rows * columns > 4096 or (rows == LEAST_SIDE and columns >= 8 * 8) else 4
 
     @property
     def stages(self) -> int:

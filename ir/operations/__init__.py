@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .algebra import Cast, CumulativeSum, Einsum, LinearCombination, Map, Reduce
 from .base import Operation
-from .blockwise import COMBINATIONS, Blockwise, maximum_of, placeholder_label, relative_to
+from .blockwise import COMBINATIONS, Blockwise, Window, maximum_of, placeholder_label, relative_to
 from .derivative import Derivative
 from .leaves import Constant, Delta, Extent, Input, Iota
 from .linear_algebra import (
@@ -72,6 +72,7 @@ __all__ = [
     "Slice",
     "Solve",
     "Take",
+    "Window",
     "maximum_of",
     "placeholder_label",
     "relative_to",

@@ -15,6 +15,8 @@ from .leaves import Constant, Input
 if TYPE_CHECKING:
     from ..node import Node
 
+Window = tuple[str, int | None, int | None]
+
 # How results that lack the cut index are put together from those of the blocks.
 COMBINATIONS = ("sum", "prod", "max", "min", "any", "all", "logsumexp")
 _RELATIVE = "relative "
@@ -50,6 +52,11 @@ class Blockwise(Operation):
     combined over the blocks where ``join[k]`` names how (``"sum"``, ``"max"``, …; :func:`relative_to`).  This node is
     result ``result``; nodes that differ in nothing else are computed by one loop.  ``concurrent`` says that
     several blocks may be at work at once, each with intermediates of its own.
+
+    ``window`` is ``(symbol, low, high)`` where the loop stands within another one, whose blocks are called ``symbol``,
+    and only blocks near the one that this has at work give anything: blocks need not be visited that lie before
+    ``first + low`` or beyond ``last + high`` as a whole, ``first`` and ``last`` being the positions at the ends of that
+    block.  None is no limit on that side.  It changes no value.
     """
 
     name: ClassVar[str] = "blockwise"
@@ -62,6 +69,7 @@ class Blockwise(Operation):
     result: int = 0
     symbol: str = "block"
     concurrent: bool = False
+    window: Window | None = None
 
     @property
     def is_nest(self) -> bool:
@@ -76,6 +84,11 @@ class Blockwise(Operation):
             raise VerificationError(
                 f"blockwise: {len(self.cut)} cuts for {len(operands)} operands, {len(self.join)} joins for "
                 f"{len(self.body)} values, and result {self.result}"
+            )
+        if self.window is not None and (self.concurrent or self.window[0] == self.symbol):
+            raise VerificationError(
+                f"blockwise: a window {self.window} for a loop over {self.symbol}"
+                f"{' whose blocks may run at once' if self.concurrent else ''}; it is for one within another loop"
             )
         self._check_placeholders(operands)
         return self._whole(self.body[self.result].type, self.join[self.result])

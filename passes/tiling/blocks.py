@@ -13,7 +13,8 @@ from .traffic import inner_sizes, is_contraction, is_matrix_product, needed_memb
 _LEAST = 16  # what matrix units multiply
 # Rows and columns of a block, by the bytes that a sweep's products read for each of them: as many as fit into a
 # program's registers, by what the assembler reports for attention and its derivatives.
-_BLOCKS = ((256, (128, 64)), (640, (64, 64)), (1024, (64, 32)), (2560, (32, 32)), (4096, (16, 32)))
+_BLOCKS = ((256, (128, 64)), (640, (64, 64)), (1024, (64, 32)), (2560, (32, 32)), (3072, (16, 32)), (4096, (16, 64)))
+_MOST_BYTES = 256  # along an inner index, of a column in blocks of 64 beside few rows
 _MOST_ELEMENTS = 16384  # of a tile with three dimensions
 
 
@@ -25,6 +26,8 @@ def block_sizes(sweep: Sweep, scores: Scores, lengths: Sequence[int], sizes: Map
     item_bytes = max(x.type.dtype.bits // 8 for x in nodes)
     weight = products * inner * (item_bytes if item_bytes < 4 else 2 * item_bytes)  # in full precision twice: in parts
     outer, through = next((blocks for most, blocks in _BLOCKS if weight <= most), (_LEAST, _LEAST))
+    if outer == _LEAST and inner * item_bytes > _MOST_BYTES:
+        through = min(through, 2 * _LEAST)  # shared memory holds a few blocks of columns
     while outer * through * third_dimension(sweep, scores, sizes) > _MOST_ELEMENTS and outer * through > _LEAST**2:
         outer, through = max(outer // 2, _LEAST), max(through // 2, _LEAST)
     return _clipped(outer, lengths[0]), _clipped(through, lengths[1])

@@ -6,8 +6,9 @@ the sum that its weights are divided by::
     %1: f64[q,k] = map "a / b" "qk,q->qk" %e, %l              %1: f64[q,v] = einsum "qk,kv->qv" %e, %V
     %2: f64[q,v] = einsum "qk,kv->qv" %1, %V        becomes   %2: f64[q,v] = map "a / b" "qv,q->qv" %1, %l
 
-Batch indices that are summed as well, and the second of two long ones, are kept and summed outside.  A logarithm of
-a sum of exponentials becomes the steps that it is made of.
+Where there may be nothing to sum at some sizes, the quotient is 0 then.  Batch indices that are summed as well, and the
+second of two long ones, are kept and summed outside.  A logarithm of a sum of exponentials becomes the steps that it is
+made of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir import Graph, Node, build
+from ...ir import DType, Graph, Node, build
 from ...ir import operations as ops
 from ...ir.scalar import Argument, Call, Literal, Number, Scalar, argument, call, substitute_arguments, used_arguments
 from ...ir.traverse import rebuild
@@ -113,7 +114,19 @@ class _Sum:
                 outside += moved
         there = {label for factor in inside for label in factor.labels}
         labels = tuple(label for label in self.wanted if label in there)
-        return _multiplied(self._summed(inside, labels), labels, outside, self.wanted)
+        whole = _multiplied(self._summed(inside, labels), labels, outside, self.wanted)
+        return self._unless_empty(whole) if any(x.is_divisor for x in outside) else whole
+
+    def _unless_empty(self, whole: Node) -> Node:
+        """0 where there is nothing to sum, as there may be at some sizes: the divisor is 0 then too."""
+        sizes = {label: size for operand, labels in zip(self.node.operands, self.inputs, strict=True)
+                 for label, size in zip(labels, operand.type.shape, strict=True) if label in self.summed}  # fmt: skip
+        every = tuple(range(whole.ndim))
+        for size in dict.fromkeys(x for x in sizes.values() if not isinstance(x, int)):
+            count = build.extent(size, DType.int64)
+            chosen = call("where", call("eq", argument(0), 0), 0.0, argument(1))
+            whole = build.map_node(chosen, [count, whole], [(), every], whole.ndim)
+        return whole
 
     def _may_leave(self, factor: _Factor) -> bool:
         return not self.summed & set(factor.labels)

@@ -40,7 +40,8 @@ class Nest:
     """The loops of one pass.
 
     ``new`` are the new nodes of what is computed before; ``wide`` are those that earlier passes of the region have in
-    more digits than they are stored with.
+    more digits than they are stored with.  ``window`` is how far before and beyond a position of the outer long index
+    there is something to sum, where that is not everywhere.
     """
 
     sweep: Sweep
@@ -49,6 +50,7 @@ class Nest:
     cuts: Sequence[Cut]
     new: Mapping[Node, Node]
     wide: Mapping[Node, Node]
+    window: tuple[int | None, int | None] | None = None
     operands: list[Node] = field(default_factory=list)
     places: list[Labels] = field(default_factory=list)
 
@@ -63,8 +65,9 @@ class Nest:
         cut = self.cuts[-1]
         given = self._placeholders(len(self.cuts) - 1)
         where = self._axes(cut)
+        window = (self.cuts[-2].symbol, *self.window) if self.window is not None else None
         for k, node in enumerate(exits):
-            loop = ops.Blockwise(tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol)
+            loop = ops.Blockwise(tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol, window=window)
             total = build.transpose(make(loop, *given), _inverse(self.axes_order(node)))
             after.values[node] = _finished(node, total)
         values = tuple(build.cast(after.value(node), dtype) for node, dtype in zip(wanted, types, strict=True))

@@ -14,10 +14,10 @@ BEFORE = otus.pipeline().removesuffix(",block")
 N, M = 2000, 700
 
 
-def blocked(*outputs: otus.Expression, large: int = 1000, elements: int = 5000) -> Graph:
+def blocked(*outputs: otus.Expression, large: int = 1000, elements: int = 5000, alone: int = 0) -> Graph:
     graph = Graph.of([each.node for each in outputs])
     graph, _ = parse_pipeline(BEFORE).run(graph)
-    return Block(large=large, elements=elements).run(graph)
+    return Block(large=large, elements=elements, alone=alone).run(graph)
 
 
 def outside(graph: Graph) -> list[Node]:
@@ -90,10 +90,11 @@ def test_small_tensors_and_unknown_sizes_are_left_alone() -> None:
 def test_one_step_is_a_reason_for_a_loop_where_tensors_are_very_large() -> None:
     """And where all of them are read in their order: a transposed one is no faster in blocks of rows."""
     count = 2000 * 700
-    assert not loops_of(blocked(otus.exp(X), large=count))
-    assert loops_of(blocked(otus.exp(otus.exp(X)), large=count))
-    assert loops_of(blocked(otus.exp(X), large=count // 2))
-    assert not loops_of(blocked(otus.einsum("ij,ji->ij", X, otus.tensor("Y", (700, 2000))), large=count // 2))
+    assert not loops_of(blocked(otus.exp(X)))
+    assert not loops_of(blocked(otus.exp(X), alone=count + 1))
+    assert loops_of(blocked(otus.exp(otus.exp(X))))
+    assert loops_of(blocked(otus.exp(X), alone=count))
+    assert not loops_of(blocked(otus.einsum("ij,ji->ij", X, otus.tensor("Y", (700, 2000))), alone=count))
 
 
 def test_sizes_with_the_same_blocks_share_a_plan() -> None:

@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
+from triton_kernels import interpreted
 
 import otus
 from otus.ir.kernels import BlockLoop
@@ -183,6 +184,56 @@ def test_sizes_are_those_of_the_call() -> None:
     assert "def tile_kernel" in function.plan_for(n=33, m=65, d=7, e=6).source
 
 
+def _with_mask(hide: Any) -> list[Any]:
+    """Attention and its products with a Jacobian's transpose; ``hide`` takes scores and both positions."""
+    q, k, v, u = _tensors(q=(70, 8), k=(90, 8), v=(90, 5), u=(70, 5))
+    scores = hide(q @ k.T, otus.arange(70)[:, None], otus.arange(90))
+    out = otus.softmax(scores, axis=1) @ v
+    return [out, *otus.vjp(out, [q, k, v], [u])]
+
+
+@pytest.mark.parametrize(
+    ("hide", "loops"),
+    [
+        (lambda s, q, k: otus.where(k <= q, s, -1e30),
+         {"range(0, tl.minimum(first_row + BLOCK_ROW, 90), BLOCK_COLUMN)",
+          "range(first_row // BLOCK_COLUMN * BLOCK_COLUMN, 70, BLOCK_COLUMN)"}),
+        (lambda s, q, k: otus.where(k < q - 2, -np.inf, otus.where(k <= q + 3, s, -np.inf)),
+         {"range(tl.maximum(first_row - 2, 0) // BLOCK_COLUMN * BLOCK_COLUMN, "
+          "tl.minimum(first_row + BLOCK_ROW + 3, 90), BLOCK_COLUMN)",
+          "range(tl.maximum(first_row - 3, 0) // BLOCK_COLUMN * BLOCK_COLUMN, "
+          "tl.minimum(first_row + BLOCK_ROW + 2, 70), BLOCK_COLUMN)"}),
+    ],
+)  # fmt: skip
+def test_blocks_that_a_mask_hides(hide: Any, loops: set[str]) -> None:
+    """The last keys are seen by no query."""
+    outputs = _with_mask(hide)
+    function, reference = compiled(outputs), otus.compile(outputs, backend="reference")
+    assert kernels(function) == 3
+    assert {
+        line.strip()[len("for start in ") : -1] for line in function.source.splitlines() if "for start" in line
+    } == loops
+    types = function.program.buffer_map()
+    data = {name: RNG.standard_normal([int(x) for x in types[name].type.shape]) for name in function.inputs}
+    for value, wanted in zip(function(**data), reference(**data), strict=True):
+        assert_close(value, wanted, 1e-11, 1e-11)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(20, 0), (0, 20), (5, 7)])
+def test_a_module_for_all_sizes_without_keys(queries: int, keys: int) -> None:
+    """Planned for sizes that are not 0."""
+    shapes = {"q": ("n", "d"), "k": ("m", "d"), "v": ("m", "e"), "u": ("n", "e")}
+    q, k, v, u = (otus.tensor(name, shape) for name, shape in shapes.items())
+    out = otus.softmax(q @ k.T, axis=1) @ v
+    outputs = [out, *otus.vjp(out, [q, k, v], [u])]
+    module = compiled(outputs).plan_for(n=33, m=65, d=7, e=6).emitted
+    sizes = {"n": queries, "m": keys, "d": 7, "e": 6}
+    data = {name: RNG.standard_normal([sizes[x] for x in shape]) for name, shape in shapes.items()}
+    expected = otus.compile(outputs, backend="reference")(**data)
+    for value, wanted in zip(interpreted(module, data), expected, strict=True):
+        assert_close(value, wanted, 1e-11, 1e-11)
+
+
 def _buffers(program: Program) -> list[tuple[Any, ...]]:
     """The shapes of all tensors outside of nests."""
     assert not any(isinstance(x.kernel, BlockLoop) and not x.kernel.concurrent for x in program.calls)
@@ -208,18 +259,23 @@ def test_more_digits_between_kernels_than_in_memory() -> None:
 
 
 def test_loops_on_the_host_where_there_is_no_kernel() -> None:
-    """A power, which Triton has not: the same loops, by torch, rescaling included."""
+    """A power, which Triton has not: the same loops, by torch, rescaling and a window included."""
     x, y, v = _tensors(x=(70, 8), y=(90, 8), v=(90, 5))
     scores = otus.einsum("qd,kd->qk", x, y)
     scores = otus.where(otus.sin(scores) > 0, scores, otus.power(otus.abs(scores), 0.3))
+    scores = otus.where(otus.arange(90) <= otus.arange(70)[:, None] - 3, scores, -np.inf)
     outputs = [otus.softmax(scores, axis=1) @ v]
     function = compiled(outputs)
     assert "loops on the host, since there is no kernel here for pow" in function.source
+    assert "in range(0, min(stop - 3, 90), 64):" in function.source
     data = {"x": RNG.standard_normal((70, 8)), "y": RNG.standard_normal((90, 8)), "v": RNG.standard_normal((90, 5))}
     s = data["x"] @ data["y"].T
-    s = np.where(np.sin(s) > 0, s, np.abs(s) ** 0.3)
+    s = np.where(np.sin(s) > 0, s, np.abs(s) ** 0.3)[3:]
+    s = np.where(np.arange(90) <= np.arange(67)[:, None], s, -np.inf)
     weights = np.exp(s - s.max(axis=1, keepdims=True))
-    np.testing.assert_allclose(function(**data)[0], weights / weights.sum(axis=1, keepdims=True) @ data["v"], 1e-11)
+    found = function(**data)[0]
+    assert np.isnan(found[:3]).all()  # of nothing
+    np.testing.assert_allclose(found[3:], weights / weights.sum(axis=1, keepdims=True) @ data["v"], 1e-11)
 
 
 def test_derivatives_of_a_maximum_of_products() -> None:

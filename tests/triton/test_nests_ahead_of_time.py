@@ -26,6 +26,7 @@ SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have
         ("value", "float64", 64, (90,), 0),
         ("gradients", "float32", 64, (80, 90), 256),
         ("products", "bfloat16", 64, (80, 90), 256),
+        ("products", "float32", 64, (80, 90), 256),
     ],
 )
 def test_kernels_compile_for_gpus(
