@@ -12,7 +12,7 @@ demo: $(VENV)/.examples
 	$(BIN)/otus demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # The examples in README.md and docs/, which `make test` runs too.
 docs: $(VENV)/.test
