@@ -180,7 +180,9 @@ def _divided(left: Value, right: Value) -> Value:
 def _exponential(value: Value) -> Value:
     if isinstance(value, float):
         return (0.0 if value <= FILL else math.exp(value)) if value < 80 else None  # float32 ends at exp(88)
-    return {Kind.FAR: 0.0, Kind.LOW: Kind.FINITE}.get(value) if isinstance(value, Kind) else None
+    if value is Kind.FAR:
+        return 0.0
+    return Kind.FINITE if value is Kind.LOW else None
 
 
 def _selected(condition: Value, left: Value, right: Value) -> Value:

@@ -114,8 +114,8 @@ class _Sum:
                 outside += moved
         there = {label for factor in inside for label in factor.labels}
         labels = tuple(label for label in self.wanted if label in there)
-        whole = _multiplied(self._summed(inside, labels), labels, outside, self.wanted)
-        return self._unless_empty(whole) if any(x.is_divisor for x in outside) else whole
+        result = _multiplied(self._summed(inside, labels), labels, outside, self.wanted)
+        return self._unless_empty(result) if any(x.is_divisor for x in outside) else result
 
     def _unless_empty(self, whole: Node) -> Node:
         """0 where there is nothing to sum, as there may be at some sizes: the divisor is 0 then too."""
