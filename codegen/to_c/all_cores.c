@@ -1,5 +1,5 @@
 /* Blocks on all cores.  Threads are begun when they are first needed; after the last block they look for more
-   for some microseconds, and sleep then.  While one call has them, another computes its blocks alone.  A forked
+   for about half a millisecond, and sleep then.  While one call has them, another computes its blocks alone.  A forked
    process begins threads of its own. */
 typedef void (*block_function)(const void *given, int64_t number);
 
@@ -20,7 +20,7 @@ static void compute_blocks(void) {
 
 static void *help(void *unused) {
     for (int64_t seen = 0;;) {
-        for (int looks = 0; looks < 100 && atomic_load(&calls) == seen; ++looks) sched_yield();
+        for (int looks = 0; looks < 2000 && atomic_load(&calls) == seen; ++looks) sched_yield();
         pthread_mutex_lock(&lock);
         while (!is_open || atomic_load(&calls) == seen) pthread_cond_wait(&begun, &lock);
         seen = atomic_load(&calls);
