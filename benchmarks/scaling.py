@@ -113,6 +113,8 @@ def draw(panels: Mapping[str, tuple[str, Seconds]], title: str, path: Path) -> N
 
 
 def _draw_panel(place: Any, name: str, axis: str, seconds: Seconds) -> None:
+    from matplotlib.ticker import NullFormatter
+
     for contender, found in seconds.items():
         colour, marker = _STYLES.get(contender, ("0.4", "."))
         width = 2.0 if contender.startswith("Otus") else 1.1
@@ -121,6 +123,7 @@ def _draw_panel(place: Any, name: str, axis: str, seconds: Seconds) -> None:
     place.set_title(name, fontsize=9)
     place.set_xlabel(axis)
     place.set_ylabel("seconds")
+    place.xaxis.set_minor_formatter(NullFormatter())
     place.grid(visible=True, which="major", linewidth=0.3)
     place.legend(fontsize=7, frameon=False)
 
