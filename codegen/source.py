@@ -89,6 +89,10 @@ class Source:
         sizes = [self.size(size) for size in shape]
         return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
+    def shape_of_parts(self, count: str, shape: Iterable[Size]) -> str:
+        """The shape of ``count`` tensors of one shape side by side, as source."""
+        return f"({', '.join([count, *map(self.size, shape)])},)"
+
     def listed(self, shape: Iterable[Size]) -> str:
         """A shape as the arguments of ``reshape``."""
         return ", ".join(self.size(size) for size in shape) or "()"

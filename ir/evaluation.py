@@ -23,6 +23,7 @@ from .scalar import (
     Scalar,
     argument,
     call,
+    depth_first,
     postorder,
     replace_parts,
     substitute_arguments,
@@ -237,19 +238,7 @@ class _Parts:
             if part in self.steps:
                 below = sorted((needs[x] for x in self.below(part)), reverse=True)
                 needs[part] = max([1, *(need + place for place, need in enumerate(below))])
-        order: list[Scalar] = []
-        seen: set[Scalar] = set()
-        stack = [(self.expression, False)]
-        while stack:
-            part, ready = stack.pop()
-            if ready:
-                order.append(part)
-            elif part not in seen:
-                seen.add(part)
-                stack.append((part, True))
-                first = sorted(self.below(part), key=lambda x: -needs[x])
-                stack.extend((x, False) for x in reversed(first))
-        return order
+        return depth_first(self.expression, lambda part: sorted(self.below(part), key=lambda x: -needs[x]))
 
 
 class _Allocation:

@@ -234,6 +234,11 @@ def _infer_call(part: Call, operands: list[DType | Number]) -> DType | Number:
 
 def postorder(expression: Scalar) -> list[Scalar]:
     """Every distinct subexpression, operands before users."""
+    return depth_first(expression, lambda part: part.arguments if isinstance(part, Call) else ())
+
+
+def depth_first(expression: Scalar, below: Callable[[Scalar], Sequence[Scalar]]) -> list[Scalar]:
+    """The expression and what it needs by ``below``, each once and after what it needs, the first of that first."""
     order: list[Scalar] = []
     seen: set[Scalar] = set()
     stack: list[tuple[Scalar, bool]] = [(expression, False)]
@@ -244,8 +249,7 @@ def postorder(expression: Scalar) -> list[Scalar]:
         elif part not in seen:
             seen.add(part)
             stack.append((part, True))
-            if isinstance(part, Call):
-                stack.extend((x, False) for x in reversed(part.arguments))
+            stack.extend((x, False) for x in reversed(below(part)))
     return order
 
 

@@ -9,12 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..ir import UnsupportedError
-
-if TYPE_CHECKING:
-    pass
 
 _numbers = itertools.count(1)
 _living: Counter[str] = Counter()

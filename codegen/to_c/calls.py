@@ -43,8 +43,8 @@ def call_lines(loop: BlockLoop, call: KernelCall, source: NumpySource, inner: Nu
         result, join = results[name]
         type, target = inner.program.buffer_map()[name].type, source.buffers[result]
         parts = source.temporary(f"{target}_parts")
-        shape = source.shape((1, *type.shape))[1:].split(",", 1)[1]
-        lines.append(f"{parts} = np.empty((-(-{size} // {block}),{shape}, {dtype_source(type.dtype)})")
+        shape = source.shape_of_parts(f"-(-{size} // {block})", type.shape)
+        lines.append(f"{parts} = np.empty({shape}, {dtype_source(type.dtype)})")
         arguments.append(f"{parts}.ctypes.data")
         done.append(parts)
         assert isinstance(join, str)

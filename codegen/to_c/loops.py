@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -98,7 +97,7 @@ class _Writer:
         body = [*memory, *self._begun_parts(), *inner, *freed]
         pointers = [*self.loop.body.inputs, *self._whole_results()]
         parts = [name for name, join in self.join.items() if isinstance(join, str)]
-        counts = {part: self._count(self.buffers[part].type.shape) for part in parts}
+        counts = {part: self._count(self.buffers[part].type.shape, "g->") for part in parts}
         sizes = [f"n{k}" for k in range(len(self.sizes))]
         given = dict.fromkeys(sizes, "int64_t ") | {self.names[x]: self._pointer(x) for x in (*pointers, *parts)}
         restricted = [f"{type.replace('*', '*restrict ')}{name}" for name, type in given.items()]
@@ -109,7 +108,7 @@ class _Writer:
     def _over_blocks(self, given: Mapping[str, str], counts: Mapping[str, str]) -> list[str]:
         """The function that is called, and what it hands to each block."""
         own = {self.names[part]: count for part, count in counts.items()}  # a part for each block
-        passed = [f"g->{x} + number * {_within_struct(own[x])}" if x in own else f"g->{x}" for x in given]
+        passed = [f"g->{x} + number * ({own[x]})" if x in own else f"g->{x}" for x in given]
         fields = {"size": "int64_t ", "block": "int64_t ", **given}
         parameters = ", ".join(["int64_t cores", *(f"{type}{name}" for name, type in fields.items())])
         return [
@@ -134,8 +133,10 @@ class _Writer:
         """The type of the pointer to a buffer; operands are read only."""
         return f"{'const ' if buffer in self.cut else ''}{c_type(self.buffers[buffer].type.dtype)} *"
 
-    def _count(self, shape: Sequence[Size]) -> str:
-        return " * ".join(self.size(size) for size in shape) or "1"
+    def _count(self, shape: Sequence[Size], owner: str = "") -> str:
+        """The number of elements; sizes that are no numbers are parameters, or fields of ``owner``."""
+        sizes = [self.size(size) for size in shape]
+        return " * ".join(size if size.isdecimal() else f"{owner}{size}" for size in sizes) or "1"
 
     def _memory(self) -> tuple[list[str], list[str]]:
         """The arrays and numbers that one loop nest leaves for another."""
@@ -371,12 +372,6 @@ class _Nest:
             value = f"({value}_nan ? {number(float('nan'), dtype)} : {value})"
         target = self._target(placed)
         return [f"{target} = {rule.combined(target, value) if placed.sums_rows else value};"]
-
-
-def _within_struct(count: str) -> str:
-    """A number of elements where the sizes in it are fields of what a block is given."""
-    fields = re.sub(r"\bn", "g->n", count)
-    return f"({fields})"
 
 
 def _comment(text: str) -> str:

@@ -61,7 +61,7 @@ class _Launch:
         made, after, given = [], [], []
         for buffer, operand in self.operands.items():
             known = self.kernel.buffers[buffer]
-            if buffer in self.kernel.strides:
+            if buffer in self.kernel.memory.strides:
                 self.source.helpers.add("_in_place")
                 made.append(f"{operand} = _in_place({operand}, {known.layout[-1]})")
                 given.append(operand)
@@ -74,8 +74,8 @@ class _Launch:
                 given.append(target)
                 continue
             parts = self.source.temporary(f"{target}_parts")
-            shape = self.source.shape((1, *self.kernel.whole_shape(buffer)))[1:].split(",", 1)[1]
-            made.append(f"{parts} = {self.source.made('empty', f'({self._programs()},{shape}', type.dtype)}")
+            shape = self.source.shape_of_parts(self._programs(), self.kernel.memory.whole_shape(buffer))
+            made.append(f"{parts} = {self.source.made('empty', shape, type.dtype)}")
             given.append(parts)
             after.append(f"{target} = {reduced(how, parts, [0], type.dtype, self.source)}")
         arguments = ", ".join([*given, *self._arguments(), f"num_warps={self.kernel.tile.warps}"])
@@ -97,7 +97,7 @@ class _Launch:
     def _whole(self, buffer: str) -> str:
         """Memory for a result, its axes in the planned order."""
         known = self.kernel.buffers[buffer]
-        sizes = self.kernel.whole_shape(buffer)
+        sizes = self.kernel.memory.whole_shape(buffer)
         stored = self.source.shape(sizes[axis] for axis in known.layout)
         made = self.source.made("empty", stored, known.type.dtype)
         return torch_permuted(made, [known.layout.index(axis) for axis in range(len(sizes))])
@@ -130,13 +130,13 @@ class _Launch:
         """The kernel's numbers, in the order of its parameters."""
         dimensions = self.kernel.tile.dimensions
         given = [self.source.size(x.count) for x in dimensions if x.is_counted]
-        for buffer, names in self.kernel.strides.items():
+        for buffer, names in self.kernel.memory.strides.items():
             given += [f"{name}={self.operands[buffer]}.stride({axis})" for axis, name in enumerate(names)]
-        given += [f"{name}={self.operands[buffer]}.is_contiguous()" for buffer, name in self.kernel.flat.items()]
+        given += [f"{name}={self.operands[buffer]}.is_contiguous()" for buffer, name in self.kernel.memory.flat.items()]
         for name, symbol in self.kernel.used.items():
             self.source.used_dims.add(symbol)
             given.append(f"{name}={self.source.dims[symbol]}")
-        if self.kernel.is_wide is None:
+        if self.kernel.memory.is_wide is None:
             operands = [x for x in (*self.operands.values(), *self.results.values()) if x.isidentifier()]
             known = [x for x in operands if x not in self._parts()]
             given.append(f"WIDE=max({', '.join(f'{x}.numel()' for x in known)}, 0) >= {2**30}")

@@ -12,30 +12,26 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
-from ...ir.dims import dim, product
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm, steps_of
-from ...ir.program import Buffer
 from ...ir.scalar import Argument
 from ..names import Names, docstring_text
 from ..source import Source
 from ..typed_scalars import TypedValue, within
 from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
+from .loop_memory import LoopMemory
 from .reductions import REDUCTIONS, Reduction, expanded
 from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
 
 _INDENT = "    "
 _LINE = 110
-_WIDE = 2**30  # elements from which on positions take 64 bits; those of a tile's overhang count
 
 
 class TritonKernel:
-    """The kernel of one loop: its lines, and what it is called with.
-
-    Operands that may lie ``anywhere`` are read by their strides.  Where two of their axes are one in the tile, which
-    takes divisions, a flag says at the call that one has no gaps, and is read without.
+    """The kernel of one loop: its lines, and what it is called with.  Operands that may lie ``anywhere`` are
+    read by their strides (:class:`LoopMemory`).
     """
 
     def __init__(
@@ -57,28 +53,13 @@ class TritonKernel:
             raise NoForm(f"a result {missing[0]} that is an operand")
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
         self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
-        self.place = {index: k for k, each in enumerate(self.tile.dimensions) for index in each.indices}
         # What positions are called comes first: a dim may have any name, p and c among them.
         self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *_names_of(self.tile)])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
-        self.parameters = {
-            buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_ptr")
-            for buffer in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
-        }
-        self.strides = {
-            buffer: [self.names.identifier(f"{operands.get(buffer, buffer)}_stride{axis}") for axis in axes]
-            for buffer in anywhere
-            if (axes := self._strided_axes(buffer))
-        }
-        self.flat = {
-            buffer: self.names.identifier(f"{operands.get(buffer, buffer)}_flat")
-            for buffer in self.strides
-            if not self._is_plain(buffer)
-        }
+        self.memory = LoopMemory(loop, self.axes, self.tile, self.names, operands, anywhere, self.size)
         self.hints = {buffer: operands.get(buffer, buffer) for buffer in loop.body.outputs}
-        self.is_wide = self._needs_wide()
         self.lines: list[str] = []
         self.depth = 1
         self.values: dict[str, tuple[str, frozenset[int]]] = {}
@@ -96,7 +77,7 @@ class TritonKernel:
         else:
             self._body()
         body = [text for text in self.lines if text.strip()]
-        parameters = ", ".join([*self.parameters.values(), *self._counts(), *self._constants()])
+        parameters = ", ".join([*self.memory.parameters.values(), *self._counts(), *self._constants()])
         head = f"def {self.name}({parameters}):"
         if len(head) > _LINE:
             wrapped = textwrap.wrap(parameters, _LINE, initial_indent=_INDENT, subsequent_indent=_INDENT)
@@ -116,44 +97,15 @@ class TritonKernel:
         return [f"{each.name}_count" for each in self.tile.dimensions if each.is_counted]
 
     def _constants(self) -> list[str]:
-        named = (*self.strides.values(), self.flat.values(), self.used)
+        named = (*self.memory.strides.values(), self.memory.flat.values(), self.used)
         sizes = [f"{name}: tl.constexpr" for names in named for name in names]
-        wide = ["WIDE: tl.constexpr"] if self.is_wide is None else []
+        wide = ["WIDE: tl.constexpr"] if self.memory.is_wide is None else []
         return [*sizes, *wide, *(f"{each.constant}: tl.constexpr" for each in self.tile.dimensions)]
 
     @property
     def used(self) -> dict[str, str]:
         """The dims whose sizes the kernel reads, by their names in it."""
         return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims)}
-
-    def _strided_axes(self, buffer: str) -> range:
-        """All axes of an operand that is read by its strides; none of one that is to be without gaps.
-
-        That is, where positions take divisions: vectors, what is planned with its axes in another order, and what has
-        sizes that are not known, of which each would need a kernel of its own.
-        """
-        rank = len(self.buffers[buffer].type.shape)
-        in_order = rank > 1 and list(self._layout(self.buffers[buffer])) == list(range(rank))
-        is_known = all(isinstance(size, int) for size in self.whole_shape(buffer))
-        return range(rank if (in_order and is_known) or self._is_plain(buffer) else 0)
-
-    def _is_plain(self, buffer: str) -> bool:
-        """Whether each axis of an operand is a dimension of the tile by itself."""
-        read = [
-            placed.operand(k)
-            for placed in self.axes.steps
-            for k, operand in enumerate(placed.step.operands)
-            if operand.buffer == buffer
-        ]
-        used = [self.tile.dimensions[self.place[x]] for indices in read for x in indices if x is not None]
-        return all(len(x.indices) == 1 for x in used)
-
-    def _needs_wide(self) -> bool | None:
-        """Whether positions take 64 bits; None where that is known at the call only."""
-        most = [product(self.whole_shape(each)) for each in self.parameters]
-        if all(isinstance(each, int) for each in most):
-            return any(isinstance(each, int) and each >= _WIDE for each in most)
-        return None
 
     def line(self, text: str) -> None:
         """A line of the body, as deep as the loops that it is in."""
@@ -196,9 +148,9 @@ class TritonKernel:
             self.line(f"{each.name}_mask = {each.name} < {self.count(each)}")
 
     def _widened(self, code: str) -> str:
-        if self.is_wide is None:
+        if self.memory.is_wide is None:
             return f"{code}.to(tl.int64 if WIDE else tl.int32)"
-        return f"{code}.to(tl.int64)" if self.is_wide else code
+        return f"{code}.to(tl.int64)" if self.memory.is_wide else code
 
     def _is_partial(self, each: Dimension) -> bool:
         """Whether the last tile may overhang; of no positions every tile does."""
@@ -219,84 +171,23 @@ class TritonKernel:
         each = [self.tile.dimensions[k] for k in sorted(dims)]
         return " & ".join(f"{x.name}_mask" for x in each if self._is_partial(x))
 
-    # --- places in memory ----------------------------------------------------------------------
-
-    def whole_shape(self, buffer: str) -> list[Size]:
-        """The shape of a tensor of which the body sees blocks."""
-        block = dim(self.loop.symbol)
-        return [self.loop.size if size == block else size for size in self.buffers[buffer].type.shape]
-
-    def address(self, buffer: str, indices: Sequence[Index | None]) -> str:
-        """The elements of a tensor in memory: by its strides, or without gaps, in the planned order of its axes."""
-        if buffer in self.strides and buffer not in self.flat:
-            return self._strided_address(buffer, indices)
-        shape, layout = self.whole_shape(buffer), self._layout(self.buffers[buffer])
-        strides: dict[Index, Size] = {}
-        stride: Size = 1
-        for axis in reversed(layout):
-            index = indices[axis]
-            if index is not None:
-                strides[index] = stride
-            stride = stride * shape[axis]
-        ordered = [index for axis in layout if (index := indices[axis]) is not None]
-        return self._address(self.parameters[buffer], ordered, strides)
-
-    def _strided_address(self, buffer: str, indices: Sequence[Index | None]) -> str:
-        """The elements of a tensor in memory, by the stride of each of its axes."""
-        terms = [self.parameters[buffer]]
-        for index, name in zip(indices, self.strides[buffer], strict=True):
-            if index is not None:
-                dimension = self.tile.dimensions[self.place[index]]
-                start = dimension.indices.index(index)
-                terms.append(f"{within(self._position(dimension, start, start + 1))} * {name}")
-        return " + ".join(terms)
-
-    @staticmethod
-    def _layout(buffer: Buffer) -> Sequence[int]:
-        return buffer.layout if len(buffer.layout) == len(buffer.type.shape) else range(len(buffer.type.shape))
-
-    def _address(self, pointer: str, ordered: Sequence[Index], strides: Mapping[Index, Size]) -> str:
-        terms = []
-        while ordered:
-            dimension = self.tile.dimensions[self.place[ordered[0]]]
-            start = dimension.indices.index(ordered[0])
-            length = 1
-            while length < len(ordered) and dimension.indices[start : start + length + 1] == tuple(
-                ordered[: length + 1]
-            ):
-                length += 1
-            position = self._position(dimension, start, start + length)
-            stride = strides[ordered[length - 1]]
-            terms.append(position if stride == 1 else f"{within(position)} * {self.size(stride)}")
-            ordered = ordered[length:]
-        return " + ".join([pointer, *terms])
-
-    def _position(self, dimension: Dimension, start: int, stop: int) -> str:
-        """The flattened position of neighbouring indices ``start`` to ``stop`` of a dimension."""
-        sizes = [self.axes.sizes[x] for x in dimension.indices]
-        text = dimension.name
-        if stop < len(sizes):
-            text = f"{text} // {self.size(product(sizes[stop:]))}"
-        if start > 0:
-            text = f"{within(text)} % {self.size(product(sizes[start:stop]))}"
-        return text
-
     # --- one step ------------------------------------------------------------------------------
 
     def dims(self, indices: Sequence[Index | None]) -> frozenset[int]:
         """The dimensions of the tile that these indices are on."""
-        return frozenset(self.place[x] for x in indices if x is not None)
+        return frozenset(self.memory.place[x] for x in indices if x is not None)
 
     def _load(self, buffer: str, indices: tuple[Index | None, ...]) -> str:
         known = self.loaded.get((buffer, indices))
         if known is None:
-            known = self.names.identifier(self.parameters[buffer].removesuffix("_ptr"))
+            known = self.names.identifier(self.memory.parameters[buffer].removesuffix("_ptr"))
             mask = self.mask(self.dims(indices))
             given = f", mask={mask}, other=0" if mask else ""
-            address = self.address(buffer, indices)
-            if buffer in self.flat:
+            address = self.memory.address(buffer, indices)
+            if buffer in self.memory.flat:
                 place = self.names.identifier(f"{known}_place")
-                self.line(f"{place} = {address} if {self.flat[buffer]} else {self._strided_address(buffer, indices)}")
+                by_strides = self.memory.strided_address(buffer, indices)
+                self.line(f"{place} = {address} if {self.memory.flat[buffer]} else {by_strides}")
                 address = place
             code = f"tl.load({address}{given})"
             if not self.dims(indices):  # as a tile, since the interpreter compares no scalars with tiles
@@ -392,24 +283,14 @@ class TritonKernel:
             return
         dims = self.dims(placed.result)
         is_part = buffer in self.axes.parts
-        address = self._part_address(placed) if is_part else self.address(buffer, placed.result)
+        address = (
+            self.memory.part_address(placed, self._combined_program())
+            if is_part
+            else self.memory.address(buffer, placed.result)
+        )
         value = self.values[buffer][0]
         mask = self.mask(dims)
         self.line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
-
-    def _part_address(self, placed: PlacedStep) -> str:
-        """The program's part: one result after another, each with its axes in order."""
-        strides: dict[Index, Size] = {}
-        stride: Size = 1
-        for index in reversed([x for x in placed.result if x is not None]):
-            strides[index] = stride
-            stride = stride * self.axes.sizes[index]
-        first = f"{self._combined_program()} * {self.size(stride)}" if stride != 1 else self._combined_program()
-        ordered = [x for x in placed.result if x is not None]
-        address = self._address(f"{self.parameters[placed.step.buffer]} + {first}", ordered, strides)
-        if not ordered:
-            address += f" + tl.zeros([{', '.join('1' for _ in self.tile.dimensions)}], tl.int32)"
-        return address
 
     # --- a tile with all of the inner indices --------------------------------------------------
 
