@@ -86,12 +86,11 @@ class Source:
 
     def shape(self, shape: Iterable[Size]) -> str:
         """A shape as source: a tuple."""
-        sizes = [self.size(size) for size in shape]
-        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+        return tuple_source([self.size(size) for size in shape])
 
     def shape_of_parts(self, count: str, shape: Iterable[Size]) -> str:
         """The shape of ``count`` tensors of one shape side by side, as source."""
-        return f"({', '.join([count, *map(self.size, shape)])},)"
+        return tuple_source([count, *map(self.size, shape)])
 
     def listed(self, shape: Iterable[Size]) -> str:
         """A shape as the arguments of ``reshape``."""
@@ -102,6 +101,15 @@ class Source:
         if all(len(group) == 1 for group in groups):
             return name
         return f"{name}.reshape({self.listed(product(group) for group in groups)})"
+
+
+def tuple_source(items: Sequence[str]) -> str:
+    """A tuple of these expressions.
+
+    >>> tuple_source(["n"]), tuple_source(["n", "3"])
+    ('(n,)', '(n, 3)')
+    """
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
 
 
 def permuted(name: str, order: Sequence[int], method: str = "transpose") -> str:
