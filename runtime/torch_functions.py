@@ -64,7 +64,7 @@ def why_no_triton(interpret: bool) -> str | None:
 
     missing = [name for name in ("torch", "triton") if find_spec(name) is None]
     if missing:
-        return f"{' and '.join(missing)} is not installed; pip install 'otus[gpu]'"
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; pip install 'otus[gpu]'"
     if interpret:
         return None
     if not _has_driver():
