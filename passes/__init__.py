@@ -22,6 +22,7 @@ from .slice import Slice
 from .stabilise import Stabilise
 from .symmetric_product import SYMMETRIC_RULES, SymmetricProduct
 from .tile import Tile
+from .widen import Widen
 
 _ALL = (
     Stabilise,
@@ -30,6 +31,7 @@ _ALL = (
     Sharpen,
     Distribute,
     SharedSolves,
+    Widen,
     ContractionOrder,
     Factor,
     SymmetricProduct,
@@ -41,13 +43,14 @@ _ALL = (
     Slice,
 )
 PASSES: dict[str, type[Pass]] = {cls.name: cls for cls in _ALL}
-DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,solves,contract,factor,symmetric,fuse,block"
+DEFAULT_PIPELINE = "stabilise,expand,simplify,sharpen,distribute,solves,widen,contract,factor,symmetric,fuse,block"
 SIMPLIFY_PIPELINE = "stabilise,expand,simplify"
 # What differs from the default: compiled loops are worth it sooner, and keep what is between in registers.
 _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
-    "triton": DEFAULT_PIPELINE.replace(
+    # Its numbers are float32 within kernels, and products of halves are what the matrix units are for.
+    "triton": DEFAULT_PIPELINE.replace("widen,", "").replace(
         "block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152,alone=0}"
     ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
