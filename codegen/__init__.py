@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .emitted import Emitted, Statement
 from .to_numpy.emitter import emit_numpy
-from .to_triton.emitter import emit_triton
+from .to_triton.emitter import Otherwise, emit_triton
 
-__all__ = ["Emitted", "Statement", "emit_numpy", "emit_triton"]
+__all__ = ["Emitted", "Otherwise", "Statement", "emit_numpy", "emit_triton"]

@@ -21,8 +21,10 @@ class ModuleEmitter(ABC):
     reserved: ClassVar[Sequence[str]] = ()
     array: ClassVar[str] = "array"
 
-    def __init__(self, program: Program, name: str, description: str, formulas: Sequence[str]) -> None:
-        names = Names(self.reserved)
+    def __init__(
+        self, program: Program, name: str, description: str, formulas: Sequence[str], names: Names | None = None
+    ) -> None:
+        names = Names(self.reserved) if names is None else names
         self.program, self.description, self.formulas = program, description, formulas
         self.function = names.identifier(name)
         self.types = program.buffer_map()
@@ -61,26 +63,37 @@ class ModuleEmitter(ABC):
 
     def emit(self) -> Emitted:
         """The body first, which says what helpers and sizes it uses; then what stands above it."""
-        body, statements = self._body()
-        after = self.lines_after_sizes()
-        above = [*self._head(), *self.first_lines(), *self._sizes(), *after]
+        above, body, statements = self._function()
+        above = [*self._head(), *above]
         moved = tuple(Statement(s.first + len(above), s.last + len(above), s.text, s.ir, s.node) for s in statements)
         parameters = tuple(self.source.buffers[name] for name in self.program.inputs)
         return Emitted("\n".join([*above, *body]) + "\n", self.function, parameters, moved)
 
+    def function_lines(self) -> list[str]:
+        """The function alone; what stands above it is in the source's fields by then."""
+        above, body, _ = self._function()
+        return [*above, *body]
+
     # --- above the statements ------------------------------------------------------------------
+
+    def _function(self) -> tuple[list[str], list[str], list[Statement]]:
+        """The function's lines before its statements, and from there on."""
+        body, statements = self._body()
+        after = self.lines_after_sizes()
+        parameters = ", ".join(self.source.buffers[name] for name in self.program.inputs)
+        lines = ["", f"def {self.function}({parameters}):"]
+        lines += [f"{INDENT}{text}".rstrip() for text in self.docstring()]
+        return [*lines, *self.first_lines(), *self._sizes(), *after], body, statements
 
     def _head(self) -> list[str]:
         title = self.description or f"Compute {self._listed_outputs()}."
-        lines = [f'"""{docstring_text(title)}"""', "", *self.preamble()]
-        parameters = ", ".join(self.source.buffers[name] for name in self.program.inputs)
-        lines += ["", f"def {self.function}({parameters}):"]
-        return lines + [f"{INDENT}{text}".rstrip() for text in self._docstring()]
+        return [f'"""{docstring_text(title)}"""', "", *self.preamble()]
 
     def _listed_outputs(self) -> str:
         return ", ".join(self.program.output_names)
 
-    def _docstring(self) -> list[str]:
+    def docstring(self) -> list[str]:
+        """What the function computes, from what."""
         lines = textwrap.wrap(f'"""Compute {docstring_text(self._listed_outputs())}.', 96)
         if self.program.inputs:
             lines += ["", "Parameters", "----------"]

@@ -13,6 +13,9 @@ from .program import KernelCall, Program
 from .scalar import Scalar, argument, call, sum_of_multiples
 from .types import TensorType
 
+# Positions of an index that a tile of matrix products holds whole, at most.
+MOST_WHOLE = 256
+
 
 class NoForm(Exception):
     """A kernel, function or dtype that a target's loops have no form for; what it says is printed in the module."""

@@ -15,6 +15,7 @@ from ..passes import Checker, Pipeline, Report
 from ..passes.lower import lower
 from ..passes.memory.peak import allocated
 from ..passes.memory.places import with_places
+from ..passes.nominal_sizes import LONG, nominal_sizes
 from ..passes.products.fusing import ProductOptions, fuse_products
 from .binding import bind_sizes
 from .cuda_graphs import is_worthwhile
@@ -25,7 +26,7 @@ from .settings import settings
 from .torch_functions import TorchFunction, measured_device, multiplies_in_tf32
 
 if TYPE_CHECKING:
-    from ..codegen import Emitted
+    from ..codegen import Emitted, Otherwise
 
 _KEPT_PLANS = 256
 _READABLE_NODES = 40
@@ -103,8 +104,8 @@ class Planner:
         self._by_program: dict[tuple[Program, str], Plan] = {}
         prefix, self._suffix = split_pipeline(keeping(request.memory_limit, request.pipeline))
         self._staged, self._staged_report = prefix.run(request.graph, check=request.check)
-        self.general = self._make({})
-        self.is_symbolic = bool(free_symbols(self.general.graph.outputs))
+        self.is_symbolic = bool(free_symbols(self._staged.outputs))
+        self.general = self._for_any_size()
 
     def plan(self, sizes: Mapping[str, int]) -> Plan:
         """The plan for these sizes; raises ``ShapeError`` or ``MemoryLimitError`` where they do not fit."""
@@ -121,6 +122,22 @@ class Planner:
                 self._by_sizes[key] = found
             return found
 
+    def _for_any_size(self) -> Plan:
+        """What is shown and saved where sizes are symbols: the kernels of a GPU are planned for likely sizes.
+
+        Their module has a second program, for sizes that the tiles of these kernels do not hold.
+        """
+        if self._request.backend != "triton" or not self.is_symbolic or self._request.memory_limit is not None:
+            return self._make({})
+        sizes = nominal_sizes(self._staged)
+        long = dict.fromkeys(sizes, LONG)
+
+        def otherwise() -> tuple[Program, Mapping[str, int]]:
+            graph, _ = self._suffix.run(self._staged, long, self._request.check)
+            return self._lowered(graph, long), long
+
+        return self._make(sizes, otherwise)
+
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         graph, positions = self.general.graph, self._request.positions
         try:
@@ -128,11 +145,13 @@ class Planner:
         except UnfitSizeError as error:
             raise unfit(error, graph, lambda node: positions.get(graph.origin(node))) from error
 
-    def _make(self, sizes: Mapping[str, int]) -> Plan:
+    def _make(self, sizes: Mapping[str, int], otherwise: Otherwise | None = None) -> Plan:
         request = self._request
         graph, report = self._suffix.run(self._staged, sizes, request.check)
         whole = (*self._staged_report, *report)
-        return self._reference(graph, whole) if request.backend == "reference" else self._emitted(graph, whole, sizes)
+        if request.backend == "reference":
+            return self._reference(graph, whole)
+        return self._emitted(graph, whole, sizes, otherwise)
 
     def _formulas(self) -> list[str]:
         """What each output is, in index notation, where the whole is small enough to read."""
@@ -142,14 +161,18 @@ class Planner:
         lines = [text for node, name in named for text in formula.formula(node, name).splitlines()]
         return lines if len(self._staged.outputs) == 1 or not any(x.startswith("t0") for x in lines) else []
 
-    def _emitted(self, graph: Graph, report: Report, sizes: Mapping[str, int]) -> Plan:
+    def _lowered(self, graph: Graph, sizes: Mapping[str, int]) -> Program:
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         if self._request.backend == "triton":
-            program = self._with_products(program, sizes)
-        else:
-            program = self._with_places(program, sizes)
+            return self._with_products(program, sizes)
+        return self._with_places(program, sizes)
+
+    def _emitted(
+        self, graph: Graph, report: Report, sizes: Mapping[str, int], otherwise: Otherwise | None = None
+    ) -> Plan:
+        program = self._lowered(graph, sizes)
         # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
-        emitted = self._emit(program, sizes) if self._request.backend == "triton" else None
+        emitted = self._emit(program, sizes, otherwise) if self._request.backend == "triton" else None
         key = program, emitted.source if emitted is not None else ""
         known = self._by_program.get(key)
         if known is not None:
@@ -180,12 +203,12 @@ class Planner:
         fits = limit is None or placed is program or allocated(placed, sizes) <= parse_bytes(limit)
         return placed if fits else program
 
-    def _emit(self, program: Program, sizes: Mapping[str, int]) -> Emitted:
+    def _emit(self, program: Program, sizes: Mapping[str, int], otherwise: Otherwise | None = None) -> Emitted:
         from ..codegen import emit_numpy, emit_triton
 
         backend, description = self._request.backend, self._request.description
         if backend == "triton":
-            return emit_triton(program, None, description, self._formulas(), sizes)
+            return emit_triton(program, None, description, self._formulas(), sizes, otherwise=otherwise)
         return emit_numpy(program, None, description, self._formulas(), loops_in_c=backend == "c")
 
     def _reference(self, graph: Graph, report: Report) -> Plan:

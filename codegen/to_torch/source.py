@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import DType, UnsupportedError
+from ...ir import DType, Size, UnsupportedError
 from ...ir.scalar import Number
 from ..source import Source, aligned, number_text, permuted
 
@@ -20,11 +20,27 @@ TORCH_DTYPES = {
 
 @dataclass
 class TorchSource(Source):
-    """The names of one module, and the Triton kernels that its function calls so far."""
+    """The names of one module, and the Triton kernels that its function calls so far.
+
+    ``held`` are the sizes that a kernel's tile holds whole, as source, and the largest that it can hold.
+    """
 
     kernels: list[list[str]] = field(default_factory=list)
+    kernel_names: list[str] = field(default_factory=list)
+    held: dict[str, int] = field(default_factory=dict)
     kernel_helpers: set[str] = field(default_factory=set)
     uses_device: bool = False
+
+    def kernel_name(self, wanted: str) -> str:
+        """A new name for a kernel, which is the module's."""
+        self.kernel_names.append(self.temporary(wanted))
+        return self.kernel_names[-1]
+
+    def whole_block(self, count: Size, least: int, most: int) -> str:
+        """The positions of a tile that holds all of ``count``, which must be ``most`` at most."""
+        size = self.size(count)
+        self.held[size] = min(most, self.held.get(size, most))
+        return f"triton.next_power_of_2(max({size}, {least}))"
 
     @property
     def device(self) -> str:

@@ -27,7 +27,7 @@ def loop_lines(
     """A loop as one kernel; as statements of torch, under the reason, where it has no kernel."""
     outside = dict(zip(loop.body.inputs, (source.buffers[x] for x in call.inputs), strict=True))
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
-    name = source.temporary("block_kernel")
+    name = source.kernel_name("block_kernel")
     try:
         kernel = TritonKernel(loop, name, outside, source, sizes, tiling, _anywhere(loop, call, source))
         lines = kernel.function()
@@ -148,7 +148,7 @@ class _Launch:
     def _constant(self, each: Dimension) -> str:
         if each.block is not None or isinstance(each.count, int):
             return str(each.planned)
-        return f"triton.next_power_of_2(max({self.source.size(each.count)}, 1))"
+        return self.source.whole_block(each.count, 1, each.most)
 
 
 def _in_torch(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:

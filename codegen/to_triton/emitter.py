@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from ...ir import Node
@@ -23,6 +23,8 @@ from .product_calls import product_lines
 from .tiles import Tiling
 
 _TORCH_HELPERS, _TRITON_HELPERS = "to_torch/helpers.py", "to_triton/helpers.py"
+# Another program for the same results, and the sizes to choose its tiles for.
+Otherwise = Callable[[], tuple[Program, Mapping[str, int]]]
 
 
 def emit_triton(
@@ -32,18 +34,23 @@ def emit_triton(
     formulas: Sequence[str] = (),
     sizes: Mapping[str, int] | None = None,
     tiling: Tiling | None = None,
+    otherwise: Otherwise | None = None,
 ) -> Emitted:
     """The module that runs ``program`` with torch and Triton alone, on the device of its inputs.
 
     It has one public function, as :func:`emit_numpy` says, over torch tensors.  Loops over blocks are one Triton
     kernel each, and so are matrix products with the work around them where the program says so; other matrix
     products are torch's, which are cuBLAS's on a GPU; so is all else.  Tiles are chosen for
-    ``sizes`` of the dims, and are right for all sizes.  Where a loop has no kernel, torch computes its steps one by
-    one and a comment says why: so it is for complex numbers, which Triton has not.
+    ``sizes`` of the dims, and are right for all sizes that Triton can make tiles of.  Where a tile cannot well hold
+    at a call what it is to hold whole, the module runs the program that ``otherwise`` gives, if that is given.
+    Where a loop has no kernel, torch computes its steps one by one and a comment says why: so it is for complex
+    numbers, which Triton has not.
 
     Nothing waits for the device but what must: torch's linear algebra, which reports singular matrices.
     """
-    return _Emitter(program, name or program.name, description, formulas, sizes or {}, tiling or Tiling()).emit()
+    emitter = _Emitter(program, name or program.name, description, formulas, sizes or {}, tiling or Tiling())
+    emitter.otherwise = otherwise
+    return emitter.emit()
 
 
 class _Emitter(ModuleEmitter):
@@ -62,10 +69,14 @@ class _Emitter(ModuleEmitter):
         formulas: Sequence[str],
         sizes: Mapping[str, int],
         tiling: Tiling,
+        names: Names | None = None,
     ) -> None:
         self.sizes, self.tiling = sizes, tiling
+        self.otherwise: Otherwise | None = None
+        self.second: list[str] = []
         _check_dtypes(program)
-        super().__init__(program, name, description, formulas)
+        super().__init__(program, name, description, formulas, names)
+        self.constants = [(self.source.buffers[each], node) for each, node in program.constants]
 
     def make_source(self, names: Names, buffers: dict[str, str], dims: dict[str, str]) -> TorchSource:
         """With the kernels that the function calls."""
@@ -73,7 +84,7 @@ class _Emitter(ModuleEmitter):
 
     def preamble(self) -> list[str]:
         """Imports, helpers, constants, kernels."""
-        constants = self.program.constants
+        constants = self.constants
         if constants:
             self.source.helpers.add("_constant")
         lines = ["import functools", ""] if constants else []
@@ -84,12 +95,33 @@ class _Emitter(ModuleEmitter):
         if constants:
             lines += ["_CONSTANTS = {"]
             for name, node in constants:
-                lines += [INDENT + text for text in _constant_lines(self.source.buffers[name], node)]
+                lines += [INDENT + text for text in _constant_lines(name, node)]
             lines += ["}", ""]
         parts = [*copied(_TORCH_HELPERS, self.source.helpers), *copied(_TRITON_HELPERS, self.source.kernel_helpers)]
         for part in [*(x.split("\n") for x in parts), *self.source.kernels]:
             lines += ["", *part, ""]
-        return lines
+        return lines + ([*self.second, ""] if self.second else [])
+
+    def lines_after_sizes(self) -> list[str]:
+        """Where a tile cannot hold what it is to hold whole, the other program runs."""
+        if not self.source.held or self.otherwise is None:
+            return []
+        call = self._other_function(*self.otherwise())
+        large = " or ".join(f"{size} > {most}" for size, most in self.source.held.items())
+        return [f"{INDENT}if {large}:", f"{INDENT * 2}return {call}"]
+
+    def _other_function(self, program: Program, sizes: Mapping[str, int]) -> str:
+        """Puts the other program's function into this module; the call of it."""
+        names = Names(self.reserved)
+        for known in (self.function, *self.source.kernel_names, *(name for name, _ in self.constants)):
+            names.identifier(known)
+        other = _OtherEmitter(program, f"_{self.function}_of_any_size", "", (), sizes, self.tiling, names)
+        self.second = other.function_lines()
+        self.source.helpers |= other.source.helpers
+        self.source.kernel_helpers |= other.source.kernel_helpers
+        self.source.kernels += other.source.kernels
+        self.constants += other.constants
+        return f"{other.function}({', '.join(self.source.buffers[name] for name in self.program.inputs)})"
 
     def first_lines(self) -> list[str]:
         """The device, and the constants on it."""
@@ -124,6 +156,14 @@ class _Emitter(ModuleEmitter):
     def result(self, name: str) -> str:
         """The tensor."""
         return self.source.buffers[name]
+
+
+class _OtherEmitter(_Emitter):
+    """The function that a module has beside its first, for sizes that the tiles of that do not hold."""
+
+    def docstring(self) -> list[str]:
+        """What differs."""
+        return ['"""The same for all sizes: nothing is whole in a tile."""']
 
 
 def _check_dtypes(program: Program) -> None:

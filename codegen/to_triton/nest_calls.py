@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 
 from ...ir.kernels import BlockLoop
-from ...ir.loop_steps import NoForm
+from ...ir.loop_steps import MOST_WHOLE, NoForm
 from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.loops import PrintCall
@@ -26,7 +26,7 @@ def nest_lines(
     """A nest of loops as one kernel; as loops on the host, under the reason, where it has no kernel."""
     outside = dict(zip(loop.body.inputs, (source.buffers[x] for x in call.inputs), strict=True))
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
-    name = source.temporary("tile_kernel")
+    name = source.kernel_name("tile_kernel")
     try:
         kernel = NestKernel(loop, name, outside, source, sizes)
         lines = kernel.function()
@@ -72,7 +72,7 @@ def _block(each: Dimension, source: TorchSource) -> str:
     """The positions of a tile: of an index that is whole in it all of them, whatever the call's sizes are."""
     if each.part != "inner" or isinstance(each.count, int):
         return str(each.block)
-    return f"max({LEAST_SIDE}, triton.next_power_of_2({source.size(each.count)}))"
+    return source.whole_block(each.count, LEAST_SIDE, MOST_WHOLE)
 
 
 def _grid(kernel: NestKernel, source: TorchSource) -> str:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from ...ir import DType, Size
 from ...ir.dims import product
 from ...ir.kernels import FusedProduct
-from ...ir.loop_steps import NoForm
+from ...ir.loop_steps import MOST_WHOLE, NoForm
 from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.operations import reduced
 from ..to_torch.source import TorchSource, torch_dtype, torch_permuted
+from .nest_indices import LEAST_SIDE
 from .products import ProductKernel, listed
 from .scalars import computed_dtype
 
@@ -27,11 +28,11 @@ def product_lines(fused: FusedProduct, call: KernelCall, source: TorchSource, pr
     ``print_call`` prints one of the steps.
     """
     operands = {name: source.buffers[name] for name in (*call.inputs, *call.outputs)}
-    name = source.temporary("product_kernel")
+    name = source.kernel_name("product_kernel")
     try:
         kernels = [ProductKernel(fused, name, operands, source)]
         if fused.tile.splits > 1:
-            kernels.append(ProductKernel(fused, source.temporary("sum_kernel"), operands, source, summing=True))
+            kernels.append(ProductKernel(fused, source.kernel_name("sum_kernel"), operands, source, summing=True))
         functions = [kernel.function() for kernel in kernels]
     except NoForm as reason:
         return [
@@ -145,14 +146,16 @@ class _Launch:
         if kernel.takes_precision:
             self.source.helpers.add("_precision")
             given.append("PRECISION=_precision()")
-        given += [f"{name}={self._constant(text, kernel)}" for name, text in kernel.constants().items()]
+        given += [f"{name}={self._constant(value, kernel)}" for name, value in kernel.constants().items()]
         given.append(f"num_warps={kernel.tile.warps}")
         given += [f"num_stages={kernel.tile.stages}"] if not kernel.summing else []
         return listed(f"{kernel.name}[({self._grid(kernel)},)](", given, ")", _LINE)
 
-    def _constant(self, text: str, kernel: ProductKernel) -> str:
-        """The length of a side of a tile, where it depends on the sizes at the call."""
-        return text.format(**{group: self.source.size(kernel.axes.count(group)) for group in ("rows", "columns")})
+    def _constant(self, value: str, kernel: ProductKernel) -> str:
+        """A number of the tile; the length of a side that is a whole group depends on the sizes at the call."""
+        if value not in ("rows", "columns"):
+            return value
+        return self.source.whole_block(kernel.axes.count(value), LEAST_SIDE, MOST_WHOLE)
 
     def _grid(self, kernel: ProductKernel) -> str:
         """How many programs there are."""

@@ -30,8 +30,8 @@ class Tiling:
 class Dimension:
     """A dimension of the tile: ``part`` of the indices, which are flattened, ``count`` positions in all.
 
-    ``block`` is how many of them the tile has; None for all, rounded up to a power of two.  ``planned`` is what
-    it is for the sizes at hand.
+    ``block`` is how many of them the tile has; None for all, rounded up to a power of two, of which ``most`` fit into
+    registers.  ``planned`` is what it is for the sizes at hand.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Dimension:
     count: Size
     block: int | None
     planned: int
+    most: int = 0
 
     @property
     def is_counted(self) -> bool:
@@ -88,7 +89,8 @@ def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tilin
         if number == chunk:
             dimensions.append(Dimension(f"i{number}", "chunk", group, counts[number], chunk_block, chunk_block))
         else:
-            dimensions.append(Dimension(f"i{number}", "inner", group, counts[number], None, lengths[number]))
+            most = _power_below(tiling.most // item_bytes // (inner * chunk_block // lengths[number]))
+            dimensions.append(Dimension(f"i{number}", "inner", group, counts[number], None, lengths[number], most))
     iterations = 1 if chunk is not None else _iterations(axes, dimensions, sizes, tiling)
     total = math.prod(each.planned for each in dimensions)
     warps = max(1, min(4, total // 32), min(16, total * item_bytes // 2048))
@@ -107,6 +109,11 @@ def _iterations(axes: Axes, dimensions: list[Dimension], sizes: Mapping[str, int
         return 1
     most = max(tiling.programs // blocks.get("parallel", 1), 1)
     return -(-blocks["combined"] // most)
+
+
+def _power_below(count: int) -> int:
+    """The largest power of two that is no larger."""
+    return 1 << max(count.bit_length() - 1, 0)
 
 
 def _power(count: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ...ir import DType
 from ...ir.kernels import ProductTile
+from ...ir.loop_steps import MOST_WHOLE
 
 LAUNCH_SECONDS = 4e-6
 # What starting a program takes, and at least a step along its sum.
@@ -29,7 +30,6 @@ _SCALAR_RATE = 25e12
 WORTHWHILE = 0.95
 # Bytes of shared memory that tiles may take: less than sm_80 has, since work on operands takes some too.
 _SHARED = 128 * 1024
-LARGEST_WHOLE = 256
 # As many cheap functions as one that takes a series, or several, counts for.
 SERIES, LONG_SERIES = 12, 40
 _SMALLEST = 16
@@ -165,7 +165,7 @@ def _lengths(count: int, whole: bool, largest: int) -> list[int]:
     """Powers of two that a side of a tile may have."""
     least = max(_power(count), _SMALLEST)
     if whole:
-        return [least] if least <= LARGEST_WHOLE else []
+        return [least] if least <= MOST_WHOLE else []
     return [each for each in (16, 32, 64, 128, 256) if each <= min(least, largest)]
 
 

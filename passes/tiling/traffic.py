@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from ...ir import Node
 from ...ir import operations as ops
 from ...ir.dims import evaluate
+from ...ir.loop_steps import MOST_WHOLE
 from .scores import Scores
 from .spaces import space_of
 from .sweeps import Sweep
-
-_MOST_INNER = 256  # positions of an index that is whole in a tile
 
 
 def is_contraction(node: Node) -> bool:
@@ -79,7 +78,7 @@ def inner_sizes(scores: Scores, sweeps: Sequence[Sweep], sizes: Mapping[str, int
 
 def fits_tiles(inner: Sequence[int]) -> bool:
     """Whether what is whole in a tile is short."""
-    return all(size <= _MOST_INNER for size in inner)
+    return all(size <= MOST_WHOLE for size in inner)
 
 
 def elements(node: Node, sizes: Mapping[str, int]) -> int:
