@@ -142,6 +142,7 @@ CASES: dict[str, Build] = {
     "map_of_broadcast": lambda t: otus.exp(t.wide(t.v)).node,
     "scaled_map": lambda t: mapped("neg(exp(a) * 2.0)", t.v),
     "cheaper_scalars": lambda t: mapped("exp(neg(neg(a))) * (exp(a) + neg(b))", t.v, t.w),
+    "truth_of_cast": lambda t: mapped("where(a != 0, b, 0)", otus.cast(t.v < t.w, t.dtype), t.w),
     "cheaper_powers": lambda t: mapped("sqrt(square(a)) + ((b ** 3) * exp((2.0 * a) * 0.25))", t.v, t.w),
     "linear_map": lambda t: mapped("2.0 * a - b", t.v, t.w),
     "product_map": lambda t: mapped("a * b", t.v, t.w),

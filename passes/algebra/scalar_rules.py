@@ -10,9 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...ir import Node, build
-from ...ir.operations import Map
-from ...ir.scalar import Argument, Call, Literal, Scalar, call, infer_dtype, literal, postorder
+from ...ir import DType, Node, build
+from ...ir.operations import Cast, Map
+from ...ir.scalar import (
+    Argument,
+    Call,
+    Literal,
+    Scalar,
+    argument,
+    call,
+    infer_dtype,
+    literal,
+    postorder,
+    replace_parts,
+    use_counts,
+)
 from ..fusion.scalar_weights import scalar_weight
 from ..rewrite import Context, Status, rule
 
@@ -198,4 +210,28 @@ def cheaper_powers(node: Node, context: Context) -> Node | None:
     return _with(node, (*EXACT_SCALAR_RULES, *CLOSE_SCALAR_RULES))
 
 
-SCALAR_RULES = (cheaper_scalars, cheaper_powers)
+@rule(Map)
+def truth_of_cast(node: Node, context: Context) -> Node | None:
+    """map "where(a != 0, b, c)" of a cast boolean -> map "where(a, b, c)" of the boolean itself."""
+    assert isinstance(node.op, Map)
+    uses = use_counts(node.op.expression)
+    for position, x in enumerate(node.operands):
+        if not isinstance(x.op, Cast) or x.operands[0].type.dtype is not DType.bool:
+            continue
+        number = argument(position)
+        tests = [part for part in postorder(node.op.expression) if _is_truth(part, number)]
+        if tests and uses[number] == len(tests):
+            expression = replace_parts(node.op.expression, dict.fromkeys(tests, number))
+            operands = [*node.operands[:position], x.operands[0], *node.operands[position + 1 :]]
+            return build.map_node(expression, operands, node.op.inputs, node.op.rank)
+    return None
+
+
+def _is_truth(part: Scalar, of: Scalar) -> bool:
+    """Whether a part is ``of != 0``."""
+    if not isinstance(part, Call) or part.function != "ne" or part.arguments[0] is not of:
+        return False
+    return isinstance(part.arguments[1], Literal) and part.arguments[1].value == 0
+
+
+SCALAR_RULES = (cheaper_scalars, cheaper_powers, truth_of_cast)
