@@ -118,11 +118,14 @@ class _Sum:
         return self._unless_empty(result) if any(x.is_divisor for x in outside) else result
 
     def _unless_empty(self, whole: Node) -> Node:
-        """0 where there is nothing to sum, as there may be at some sizes: the divisor is 0 then too."""
+        """0 where there is nothing to sum, as there may be at some sizes: the divisor is 0 then too.
+
+        Where a size is the value's too, the value has no elements then.
+        """
         sizes = {label: size for operand, labels in zip(self.node.operands, self.inputs, strict=True)
                  for label, size in zip(labels, operand.type.shape, strict=True) if label in self.summed}  # fmt: skip
         every = tuple(range(whole.ndim))
-        for size in dict.fromkeys(x for x in sizes.values() if not isinstance(x, int)):
+        for size in dict.fromkeys(x for x in sizes.values() if not isinstance(x, int) and x not in whole.type.shape):
             count = build.extent(size, DType.int64)
             chosen = call("where", call("eq", argument(0), 0), 0.0, argument(1))
             whole = build.map_node(chosen, [count, whole], [(), every], whole.ndim)
