@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
+from ...ir.dtypes import NARROW
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm, steps_of
 from ...ir.scalar import Argument
@@ -21,8 +22,9 @@ from ..typed_scalars import TypedValue, within
 from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
 from .loop_memory import LoopMemory
+from .narrow import rounded, widened, written
 from .reductions import REDUCTIONS, Reduction, expanded
-from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
+from .scalars import TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
 
 _INDENT = "    "
@@ -193,8 +195,8 @@ class TritonKernel:
             if not self.dims(indices):  # as a tile, since the interpreter compares no scalars with tiles
                 code = f"tl.broadcast_to({code}, [{', '.join(self.extents(frozenset()))}])"
             self.line(f"{known} = {code}")
-            if self.dtypes[buffer] in HALVES:
-                self.line(f"{known} = {known}.to(tl.float32)")
+            if self.dtypes[buffer] in NARROW:
+                self.line(f"{known} = {widened(known, self.dtypes[buffer], self.helpers)}")
             self.loaded[buffer, indices] = known
         return known
 
@@ -213,8 +215,8 @@ class TritonKernel:
         dtype = self.dtypes[step.buffer]
         printer = TritonPrinter(statements, self.names.identifier, self.helpers, len(self.tile.dimensions))
         code = printer.print(step.expression, operands, dtype)
-        if isinstance(step.expression, Argument) and dtype in HALVES and operands[0].dtype is not dtype:
-            code = f"{within(code)}.to({TRITON_DTYPES[dtype]}).to(tl.float32)"
+        if isinstance(step.expression, Argument) and dtype in NARROW and operands[0].dtype is not dtype:
+            code = rounded(code, dtype, self.helpers)
         for text in statements:
             self.line(text)
         return code, dims
@@ -289,6 +291,7 @@ class TritonKernel:
             else self.memory.address(buffer, placed.result)
         )
         value = self.values[buffer][0]
+        value = value if is_part else written(value, self.dtypes[buffer], self.helpers)
         mask = self.mask(dims)
         self.line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
 

@@ -12,7 +12,8 @@ from ...ir.loop_steps import NoForm
 from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.operations import reduced
-from ..to_torch.source import TorchSource, torch_dtype, torch_permuted
+from ..to_torch.source import TorchSource, torch_permuted, torch_rounded
+from .narrow import read_from, written_to
 from .products import ProductKernel, listed
 from .scalars import computed_dtype
 
@@ -87,8 +88,7 @@ class _Launch:
             dtype = computed_dtype(type.dtype)  # half precision only once all parts are added up
             shape = f"({blocks}{inside or ','})"
             made.append(f"{name} = {self.source.made('empty', shape, dtype)}")
-            rounded = "" if dtype is type.dtype else f".to({torch_dtype(type.dtype)})"
-            after.append(f"{target} = {reduced(how, name, [0], dtype, self.source)}{rounded}")
+            after.append(f"{target} = {torch_rounded(reduced(how, name, [0], dtype, self.source), dtype, type.dtype)}")
         made += self._workspace()
         self.source.helpers.add("_is_wide")
         wide = self.source.temporary("wide")
@@ -134,7 +134,7 @@ class _Launch:
         return [f"{self.parts} = {self.source.made('empty', shape, dtype)}"]
 
     def _launch(self, kernel: ProductKernel, wide: str) -> list[str]:
-        given = [self.given[buffer] for buffer in kernel.pointers]
+        given = [self._pointer(buffer) for buffer in kernel.pointers]
         given += [self.parts] if len(self.kernels) > 1 else []
         given += [expression.format(tensor=self.given[buffer]) for buffer, expression in kernel.strides]
         given += [self.source.size(kernel.axes.count(group)) for group in kernel.counts]
@@ -149,6 +149,13 @@ class _Launch:
         given.append(f"num_warps={kernel.tile.warps}")
         given += [f"num_stages={kernel.tile.stages}"] if not kernel.summing else []
         return listed(f"{kernel.name}[({self._grid(kernel)},)](", given, ")", _LINE)
+
+    def _pointer(self, buffer: str) -> str:
+        """A tensor as an argument."""
+        tensor, dtype = self.given[buffer], self.buffers[buffer].type.dtype
+        if buffer in self.last.form.parts:
+            return tensor
+        return written_to(tensor, dtype) if buffer in self.last.results else read_from(tensor, dtype, self.source)
 
     def _constant(self, text: str, kernel: ProductKernel) -> str:
         """The length of a side of a tile, where it depends on the sizes at the call."""

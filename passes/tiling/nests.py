@@ -1,7 +1,7 @@
 """A pass over scores as loops over blocks: batch indices one position at a time, then the two long indices.
 
-Half precision is what is stored: within the loops values are float32, and products round their factors to what is
-stored, so that they are products of halves added up in float32.
+Half precision and less is what is stored: within the loops values are float32, and products round their factors to
+what is stored, so that they are products of halves added up in float32.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ...ir import DType, Node, Size, build, make
 from ...ir import operations as ops
 from ...ir.dims import dim
+from ...ir.dtypes import NARROW
 from ...ir.scalar import argument, call
 from ...ir.traverse import rebuild
 from ...ir.types import TensorType
@@ -21,8 +22,6 @@ from .scores import Scores
 from .spaces import Labels, space_of
 from .sweeps import Sweep
 from .traffic import is_matrix_product
-
-HALVES = (DType.float16, DType.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ class _Tile:
         if isinstance(op, ops.Broadcast):
             shape = [self.sizes.get(label, size) for label, size in zip(labels, op.shape, strict=True)]
             return build.broadcast(operands[0], op.axes, shape)
-        if is_matrix_product(node) and node.type.dtype in HALVES:
+        if is_matrix_product(node) and node.type.dtype in NARROW:
             operands = [_rounded(x, node.type.dtype) for x in operands]
         return _widened(rebuild(node, operands))
 
@@ -227,7 +226,7 @@ class _Tile:
 
 
 def _widened(node: Node) -> Node:
-    return build.cast(node, DType.float32) if node.type.dtype in HALVES else node
+    return build.cast(node, DType.float32) if node.type.dtype in NARROW else node
 
 
 def _rounded(node: Node, dtype: DType) -> Node:

@@ -1,0 +1,62 @@
+"""Numbers that are stored in fewer bits than a kernel computes in: how they are read, rounded and written.
+
+Halves are types of Triton.  Numbers of 8 bits are read as they are where the GPU converts them (compute capability
+8.9), and as their bytes elsewhere; both become halves, of which each is one exactly.  What is written is made of bits
+everywhere, since the GPU's own conversion knows no infinity.
+"""
+
+from __future__ import annotations
+
+from ...ir import DType
+from ...ir.dtypes import EIGHTS, NARROW
+from ..to_torch.source import TorchSource
+from ..typed_scalars import within
+
+_FORMATS = {DType.float8_e4m3: "e4m3", DType.float8_e5m2: "e5m2"}
+_TRITON = {DType.float16: "tl.float16", DType.bfloat16: "tl.bfloat16"}
+
+
+def as_half(code: str, dtype: DType, helpers: set[str], wanted: DType = DType.float16) -> str:
+    """A tile as it was read, in a half precision that has all its numbers."""
+    if dtype in EIGHTS:
+        code, dtype = _called(f"_of_{_FORMATS[dtype]}", code, helpers), DType.float16
+    return code if dtype is wanted else f"{within(code)}.to({_TRITON[wanted]})"
+
+
+def widened(code: str, dtype: DType, helpers: set[str]) -> str:
+    """A tile as it was read, in what a kernel computes in."""
+    return f"{within(as_half(code, dtype, helpers, _half_of(dtype)))}.to(tl.float32)" if dtype in NARROW else code
+
+
+def rounded(code: str, dtype: DType, helpers: set[str]) -> str:
+    """A tile of float32 rounded to a narrow type, in float32."""
+    if dtype in EIGHTS:
+        return widened(written(code, dtype, helpers), dtype, helpers)
+    return f"{within(code)}.to({_TRITON[dtype]}).to(tl.float32)"
+
+
+def written(code: str, dtype: DType, helpers: set[str]) -> str:
+    """A computed tile as ``tl.store`` takes it, which rounds to halves itself."""
+    return _called(f"_to_{_FORMATS[dtype]}", code, helpers) if dtype in EIGHTS else code
+
+
+def read_from(tensor: str, dtype: DType, source: TorchSource) -> str:
+    """A tensor as the argument of a kernel that reads it."""
+    if dtype not in EIGHTS:
+        return tensor
+    source.helpers.add("_eights")
+    return f"_eights({tensor})"
+
+
+def written_to(tensor: str, dtype: DType) -> str:
+    """A tensor as the argument of a kernel that writes it."""
+    return f"{tensor}.view(torch.uint8)" if dtype in EIGHTS else tensor
+
+
+def _half_of(dtype: DType) -> DType:
+    return DType.bfloat16 if dtype is DType.bfloat16 else DType.float16
+
+
+def _called(helper: str, code: str, helpers: set[str]) -> str:
+    helpers.add(helper)
+    return f"{helper}({code})"
