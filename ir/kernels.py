@@ -57,10 +57,10 @@ class ProductNumbers:
 
     @property
     def text(self) -> str:
-        """``bf16 and f8e4m3 as bf16, added up in f32``."""
+        """``bf16 and f8e4m3 as bf16 added up in f32``."""
         both = self.left.short if self.left is self.right else f"{self.left.short} and {self.right.short}"
         factors = "" if self.left is self.right is self.factors else f" as {self.factors.short}"
-        return f"{both}{factors}, added up in {self.total.short}"
+        return f"{both}{factors} added up in {self.total.short}"
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ class FusedProduct(Kernel):
         moved, seconds = [human_bytes(x) for x in self.moved], [f"{x * 1e6:.3g} µs" for x in self.seconds]
         word = "measured" if self.measured else "planned"
         reason = f": moves {moved[0]}, not {moved[1]}, {word} {seconds[0]}, not {seconds[1]}"
-        numbers = f", {self.numbers.text}" if self.numbers is not None else ""
+        numbers = f", {self.numbers.text}," if self.numbers is not None else ""
         return f"of {self.product}{numbers} by tiles of {self.tile.text}{reason if self.seconds[1] else ''}"
 
 

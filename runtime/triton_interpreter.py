@@ -114,15 +114,19 @@ def _dot_of_any(theirs: Any) -> Any:
 
 
 def _rounding(theirs: Any, handle: Any) -> Any:
-    """The interpreter's conversion of numbers, which cuts bfloat16 off, made to round to nearest even, as GPUs do."""
+    """The interpreter's conversion of numbers, made to round to bfloat16 as GPUs do: to nearest, and to even.
+
+    Its own cuts off digits of float32, and takes other numbers for the bits of a bfloat16.
+    """
     import triton.language as tl
 
     def converted(self: Any, source: Any, target: Any) -> Any:
-        if source.dtype.scalar != tl.float32 or target.scalar != tl.bfloat16:
+        if target.scalar != tl.bfloat16 or source.dtype.scalar == tl.bfloat16:
             return theirs(self, source, target)
-        bits = source.data.view(np.uint32)
+        numbers = source.data.astype(np.float32)
+        bits = numbers.view(np.uint32)
         nearest = (bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        nearest = np.where(np.isnan(source.data), 0x7FC0, nearest)
+        nearest = np.where(np.isnan(numbers), 0x7FC0, nearest)
         return handle(nearest.astype(np.uint16), tl.bfloat16)
 
     return converted

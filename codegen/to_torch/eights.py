@@ -19,7 +19,7 @@ PrintCall = Callable[[KernelCall, TorchSource], list[str]]
 
 
 def takes_eights(kernel: Kernel) -> bool:
-    """Whether 8-bit floats are only moved, which torch does with any dtype but for turning them around, or converted."""
+    """Whether 8-bit floats are only converted, or moved, which torch does in all ways but turning them around."""
     match kernel:
         case Contraction(numbers=numbers):
             return numbers is not None

@@ -25,7 +25,7 @@ def with_stored_operands(program: Program) -> Program:
     >>> product = otus.cast(x, "float32") @ otus.cast(w, "float32")
     >>> print(program_text(with_stored_operands(lower(otus.ir.Graph.of([product.node])))))
     program kernel(x: bf16[8,8], w: f8e4m3[8,8]) -> out0
-      out0: f32[8,8] = contract "ij,jk->ik" by matrix, bf16 and f8e4m3 as bf16, added up in f32: ...   x, w   # 256 B
+      out0: f32[8,8] = contract "ij,jk->ik" by matrix, bf16 and f8e4m3 as bf16 added up in f32: ...   x, w   # 256 B
     <BLANKLINE>
     """
     if any(isinstance(call.kernel, DiagonalUpdate) and call.kernel.in_place for call in program.calls):
@@ -76,7 +76,7 @@ class _Stored:
 
 
 def _without_unread(program: Program) -> Program:
-    """The program without conversions that nothing reads, and without marks of those that a contraction reads no more."""
+    """The program without conversions that nothing reads, and without marks of those that a contraction no longer reads."""
     calls: list[KernelCall] = []
     read = set(program.outputs) | {x.base for x in program.buffers if x.base is not None}
     contractions = {call.outputs[0]: call for call in program.calls if isinstance(call.kernel, Contraction)}
