@@ -15,7 +15,7 @@ from ..to_torch.kernels import torch_lines
 from ..to_torch.operations import reduced
 from ..to_torch.source import TorchSource, torch_permuted, torch_rounded
 from .loops import TritonKernel
-from .narrow import read_from, written_to
+from .narrow import given as as_argument
 from .scalars import computed_dtype
 from .tiles import Dimension, Tiling
 
@@ -68,12 +68,12 @@ class _Launch:
                 made.append(f"{operand} = _in_place({operand}, {known.layout[-1]})")
             elif known.type.shape:
                 operand = self._laid_out(operand, known.layout)
-            given.append(read_from(operand, known.type.dtype, self.source))
+            given.append(as_argument(operand, known.type.dtype, self.source))
         for buffer, target in self.results.items():
             how, type = self.kernel.axes.parts.get(buffer), self.kernel.buffers[buffer].type
             if how is None:
                 made.append(f"{target} = {self._whole(buffer)}")
-                given.append(written_to(target, type.dtype))
+                given.append(as_argument(target, type.dtype, self.source))
                 continue
             parts = self.source.temporary(f"{target}_parts")
             shape = self.source.shape_of_parts(self._programs(), self.kernel.memory.whole_shape(buffer))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
-from ...ir.dtypes import NARROW
+from ...ir.dtypes import EIGHTS, NARROW
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm, steps_of
 from ...ir.scalar import Argument
@@ -65,6 +65,7 @@ class TritonKernel:
         self.lines: list[str] = []
         self.depth = 1
         self.values: dict[str, tuple[str, frozenset[int]]] = {}
+        self.stored: dict[str, str] = {}
         self.loaded: dict[tuple[str, tuple[Index | None, ...]], str] = {}
         self.accumulators: dict[str, tuple[str, frozenset[int]]] = {}
 
@@ -216,10 +217,20 @@ class TritonKernel:
         printer = TritonPrinter(statements, self.names.identifier, self.helpers, len(self.tile.dimensions))
         code = printer.print(step.expression, operands, dtype)
         if isinstance(step.expression, Argument) and dtype in NARROW and operands[0].dtype is not dtype:
-            code = rounded(code, dtype, self.helpers)
+            if step.buffer in self.results and dtype in EIGHTS:
+                code = self._stored(step.buffer, code)
+            else:
+                code = rounded(code, dtype, self.helpers)
         for text in statements:
             self.line(text)
         return code, dims
+
+    def _stored(self, buffer: str, code: str) -> str:
+        """A result of 8 bits, which is written as it is then, as float32."""
+        dtype, name = self.dtypes[buffer], self.names.identifier(f"{self.hint(buffer)}_stored")
+        self.line(f"{name} = {written(code, dtype, self.helpers, self.memory.parameters[buffer])}")
+        self.stored[buffer] = name
+        return widened(name, dtype, self.helpers)
 
     def hint(self, buffer: str) -> str:
         """What a value is to be called."""
@@ -291,7 +302,9 @@ class TritonKernel:
             else self.memory.address(buffer, placed.result)
         )
         value = self.values[buffer][0]
-        value = value if is_part else written(value, self.dtypes[buffer], self.helpers)
+        if not is_part:
+            pointer = self.memory.parameters[buffer]
+            value = self.stored.get(buffer) or written(value, self.dtypes[buffer], self.helpers, pointer)
         mask = self.mask(dims)
         self.line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
 

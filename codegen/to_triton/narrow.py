@@ -1,8 +1,8 @@
 """Numbers that are stored in fewer bits than a kernel computes in: how they are read, rounded and written.
 
 Halves are types of Triton.  Numbers of 8 bits are read as they are where the GPU converts them (compute capability
-8.9), and as their bytes elsewhere; both become halves, of which each is one exactly.  What is written is made of bits
-everywhere, since the GPU's own conversion knows no infinity.
+8.9), and as their bytes elsewhere; both become halves, of which each is one exactly.  They are written likewise.  What
+is too large becomes the largest number of float8_e4m3, which has no infinity, and infinity in float8_e5m2.
 """
 
 from __future__ import annotations
@@ -35,21 +35,27 @@ def rounded(code: str, dtype: DType, helpers: set[str]) -> str:
     return f"{within(code)}.to({_TRITON[dtype]}).to(tl.float32)"
 
 
-def written(code: str, dtype: DType, helpers: set[str]) -> str:
-    """A computed tile as ``tl.store`` takes it, which rounds to halves itself."""
-    return _called(f"_to_{_FORMATS[dtype]}", code, helpers) if dtype in EIGHTS else code
+def written(code: str, dtype: DType, helpers: set[str], pointer: str = "") -> str:
+    """A computed tile as ``tl.store`` takes it, which rounds to halves itself; of 8 bits, for the tensor at a pointer.
+
+    Without one, its bytes.
+    """
+    if dtype not in EIGHTS:
+        return code
+    name = _FORMATS[dtype]
+    return _called(f"_as_{name}", f"{code}, {pointer}", helpers) if pointer else _called(f"_to_{name}", code, helpers)
 
 
-def read_from(tensor: str, dtype: DType, source: TorchSource) -> str:
-    """A tensor as the argument of a kernel that reads it."""
+def given(tensor: str, dtype: DType, source: TorchSource) -> str:
+    """A tensor as the argument of a kernel."""
     if dtype not in EIGHTS:
         return tensor
     source.helpers.add("_eights")
     return f"_eights({tensor})"
 
 
-def written_to(tensor: str, dtype: DType) -> str:
-    """A tensor as the argument of a kernel that writes it."""
+def given_as_bytes(tensor: str, dtype: DType) -> str:
+    """A tensor as the argument of a kernel that writes it, of 8 bits as bytes."""
     return f"{tensor}.view(torch.uint8)" if dtype in EIGHTS else tensor
 
 

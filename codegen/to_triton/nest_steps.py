@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir import DType
-from ...ir.dtypes import HALVES, NARROW
+from ...ir.dtypes import HALVES, NARROW, factor_dtype
 from ...ir.loop_steps import NoForm, Operand, Step
-from ...ir.product_form import factor_dtype
 from ...ir.program import Program
 from ...ir.scalar import Argument, Call
 from ..names import docstring_text

@@ -13,7 +13,7 @@ from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.operations import reduced
 from ..to_torch.source import TorchSource, torch_permuted, torch_rounded
-from .narrow import read_from, written_to
+from .narrow import given as as_argument
 from .products import ProductKernel, listed
 from .scalars import computed_dtype
 
@@ -152,10 +152,9 @@ class _Launch:
 
     def _pointer(self, buffer: str) -> str:
         """A tensor as an argument."""
-        tensor, dtype = self.given[buffer], self.buffers[buffer].type.dtype
-        if buffer in self.last.form.parts:
-            return tensor
-        return written_to(tensor, dtype) if buffer in self.last.results else read_from(tensor, dtype, self.source)
+        tensor = self.given[buffer]
+        is_part = buffer in self.last.form.parts
+        return tensor if is_part else as_argument(tensor, self.buffers[buffer].type.dtype, self.source)
 
     def _constant(self, text: str, kernel: ProductKernel) -> str:
         """The length of a side of a tile, where it depends on the sizes at the call."""

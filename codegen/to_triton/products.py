@@ -254,7 +254,7 @@ class ProductKernel(ProductPlaces):
         elif dims - its:
             extents = [f"BLOCK_{'MN'[k]}" if k in dims else "1" for k in (0, 1)]
             value = f"tl.broadcast_to({value}, [{', '.join(extents)}])"
-        value = value if parts else written(value, self.dtypes[buffer], self.helpers)
+        value = value if parts else written(value, self.dtypes[buffer], self.helpers, self.pointer(buffer))
         mask = self._mask("after", dims)
         place = self._short(buffer, address, f"tl.store(, {value}){mask}")
         self._line(f"tl.store({place}, {value}{f', mask={mask}' if mask else ''})")
