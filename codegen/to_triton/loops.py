@@ -22,7 +22,7 @@ from ..typed_scalars import TypedValue, within
 from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
 from .loop_memory import LoopMemory
-from .narrow import rounded, widened, written
+from .narrow import rounded, widened, written, zero
 from .reductions import REDUCTIONS, Reduction, expanded
 from .scalars import TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
@@ -185,7 +185,7 @@ class TritonKernel:
         if known is None:
             known = self.names.identifier(self.memory.parameters[buffer].removesuffix("_ptr"))
             mask = self.mask(self.dims(indices))
-            given = f", mask={mask}, other=0" if mask else ""
+            given = f", mask={mask}, other={zero(self.dtypes[buffer])}" if mask else ""
             address = self.memory.address(buffer, indices)
             if buffer in self.memory.flat:
                 place = self.names.identifier(f"{known}_place")

@@ -46,6 +46,11 @@ def written(code: str, dtype: DType, helpers: set[str], pointer: str = "") -> st
     return _called(f"_as_{name}", f"{code}, {pointer}", helpers) if pointer else _called(f"_to_{name}", code, helpers)
 
 
+def zero(dtype: DType) -> str:
+    """The number 0 as it stands in ``tl.load``, which makes no whole number one of 8 bits."""
+    return "0.0" if dtype in EIGHTS else "0"
+
+
 def given(tensor: str, dtype: DType, source: TorchSource) -> str:
     """A tensor as the argument of a kernel."""
     if dtype not in EIGHTS:

@@ -17,7 +17,7 @@ from ...ir.product_form import Axes, ProductStep
 from ...ir.scalar import Argument
 from ..source import Source
 from ..typed_scalars import TypedValue
-from .narrow import as_half, rounded, widened, written
+from .narrow import as_half, rounded, widened, written, zero
 from .product_places import INDENT, LINE, PLACES, Dims, ProductPlaces
 from .reductions import REDUCTIONS, expanded
 from .scalars import TritonPrinter, computed_dtype
@@ -76,7 +76,7 @@ class ProductKernel(ProductPlaces):
             mask = self._mask(side, dims)
             name = self.names.identifier(self.hints[buffer])
             place = self._short(buffer, self._address(buffer, indices, side), f"{name} = tl.load(, other=0){mask}")
-            code = f"tl.load({place}{f', mask={mask}, other=0' if mask else ''})"
+            code = f"tl.load({place}{f', mask={mask}, other={zero(self.dtypes[buffer])}' if mask else ''})"
             if not dims:  # as a tile, since the interpreter compares no scalars with tiles
                 code = f"tl.broadcast_to({code}, [1, 1])"
             self._line(f"{name} = {code}")
