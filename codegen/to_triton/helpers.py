@@ -311,8 +311,7 @@ def _as_e4m3(x, pointer):
     """The nearest numbers of float8_e4m3 as the tensor at a pointer has them: as such, or their bytes."""
     if pointer.dtype.element_ty == tl.uint8:
         return _to_e4m3(x)
-    else:
-        return x.to(tl.float32).to(tl.float8e4nv)
+    return x.to(tl.float32).to(tl.float8e4nv)
 
 
 @triton.jit
@@ -320,8 +319,7 @@ def _as_e5m2(x, pointer):
     """The nearest numbers of float8_e5m2 likewise; the GPU's own conversion knows no infinity."""
     if pointer.dtype.element_ty == tl.uint8:
         return _to_e5m2(x)
-    else:
-        whole = x.to(tl.float32)
-        bits = whole.to(tl.float8e5).to(tl.uint8, bitcast=True).to(tl.int32)
-        bits = tl.where(tl.abs(whole) >= 61440.0, (bits & 128) | 124, bits)
-        return bits.to(tl.uint8).to(tl.float8e5, bitcast=True)
+    whole = x.to(tl.float32)
+    bits = whole.to(tl.float8e5).to(tl.uint8, bitcast=True).to(tl.int32)
+    bits = tl.where(tl.abs(whole) >= 61440.0, (bits & 128) | 124, bits)
+    return bits.to(tl.uint8).to(tl.float8e5, bitcast=True)

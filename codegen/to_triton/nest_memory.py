@@ -13,8 +13,8 @@ from ...ir.program import Buffer, KernelCall, Program
 from ..copied_functions import functions_in
 from ..names import Names
 from ..source import Source
-from .nest_indices import Dimension, NestIndices, loops_of_nest
 from .narrow import zero
+from .nest_indices import Dimension, NestIndices, loops_of_nest
 from .nest_values import TileValue, spread
 
 _INDENT = "    "

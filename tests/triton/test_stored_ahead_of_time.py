@@ -18,7 +18,10 @@ from triton_kernels import SHARED, Compiled, Launch, compile_ahead, launches
 import otus
 from otus.runtime.arrays import torch_name
 
-HALVES = {80: r"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.(b?f16)\.\1\.f32", 90: r"wgmma\.mma_async.*f32\.(b?f16)\.\1"}
+HALVES = {
+    80: r"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.(b?f16)\.\1\.f32",
+    90: r"wgmma\.mma_async.*f32\.(b?f16)\.\1",
+}
 OWN = {"float8_e4m3": "cvt.rn.f16x2.e4m3x2", "float8_e5m2": "cvt.rn.f16x2.e5m2x2"}
 WRITTEN = {"float8_e4m3": "cvt.rn.satfinite.e4m3x2.f32", "float8_e5m2": "cvt.rn.satfinite.e5m2x2.f32"}
 
@@ -104,7 +107,7 @@ def test_products_that_are_added_up_in_float32(name: str, inner: int) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", *OWN])
 def test_attention_that_is_computed_in_float32(dtype: str) -> None:
     """Scores are products of what is stored."""
-    q, k, v = (otus.cast(x, "float32") for x in tensors(**{name: (dtype, (2048, 64)) for name in "qkv"}))
+    q, k, v = (otus.cast(x, "float32") for x in tensors(**dict.fromkeys("qkv", (dtype, (2048, 64)))))
     (launch,) = found([otus.softmax(q @ k.T * 0.125, axis=1) @ v])
     kinds = [(launch, 80), (launch, 90), *([(own(launch, dtype, dtype, dtype), 90)] if dtype in OWN else [])]
     for each, architecture in kinds:
