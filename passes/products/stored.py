@@ -76,7 +76,7 @@ class _Stored:
 
 
 def _without_unread(program: Program) -> Program:
-    """The program without conversions that nothing reads, and without marks of those that a contraction no longer reads."""
+    """The program without conversions that nothing reads; the others are in no loop of what reads another."""
     calls: list[KernelCall] = []
     read = set(program.outputs) | {x.base for x in program.buffers if x.base is not None}
     contractions = {call.outputs[0]: call for call in program.calls if isinstance(call.kernel, Contraction)}

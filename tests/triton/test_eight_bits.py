@@ -11,12 +11,12 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
+from eight_bits import TORCHS, assert_same, every, near, wanted
 
 import otus
 from otus.ir import DType, DTypeError
 from otus.ir.dtypes import EIGHTS
 
-TORCHS = {"float8_e4m3": torch.float8_e4m3fn, "float8_e5m2": torch.float8_e5m2}
 FORMATS = pytest.mark.parametrize("dtype", TORCHS)
 
 
@@ -24,21 +24,8 @@ def compiled(outputs: Any) -> Any:
     return otus.compile(outputs, backend="triton", interpret=True)
 
 
-def every(dtype: str) -> torch.Tensor:
-    """All 256 numbers of a format."""
-    return torch.arange(256, dtype=torch.uint8).view(TORCHS[dtype])
-
-
 def random(dtype: str, *shape: int) -> torch.Tensor:
     return torch.randn(*shape).to(TORCHS[dtype])
-
-
-def assert_same(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    """The same bits, but that any NaN is as good as another."""
-    assert found.dtype == wanted.dtype
-    found, wanted = found.float(), wanted.float()
-    same = (found == wanted) & (torch.signbit(found) == torch.signbit(wanted)) | (found.isnan() & wanted.isnan())
-    assert bool(same.all()), (found[~same][:5], wanted[~same][:5])
 
 
 @pytest.mark.parametrize("target", ["float16", "bfloat16", "float32", "float64"])
@@ -52,24 +39,6 @@ def test_every_number_is_read(dtype: str, target: str) -> None:
     assert "_of_e" in f.source
     assert_same(f(x=every(dtype), y=wide)[0], torch.relu(wide) + wide)
     assert_same(f(x=every(dtype), y=wide)[1], wide)
-
-
-def near(dtype: str) -> torch.Tensor:
-    """The numbers of a format, what lies halfway between two, what is next to that, and what is beyond; others too."""
-    numbers = every(dtype).float()
-    finite = torch.sort(numbers[numbers.isfinite()]).values
-    halfway = (finite[1:] + finite[:-1]) / 2
-    beyond = torch.tensor([463.9, 464.0, 464.1, 480.0, 61439.0, 61440.0, 65536.0, 1e30, float("inf")])
-    infinity = torch.tensor(float("inf"))
-    beside = torch.cat([torch.nextafter(halfway, infinity), torch.nextafter(halfway, -infinity)])
-    torch.manual_seed(1)
-    bits = torch.randint(-(2**31), 2**31 - 1, (20000,), dtype=torch.int32).view(torch.float32)
-    return torch.cat([finite, halfway, beside, beyond, -beyond, torch.tensor([float("nan")]), bits])
-
-
-def wanted(values: torch.Tensor, dtype: str) -> torch.Tensor:
-    """Torch's own, of the version that makes NaN of what is too large for float8_e4m3, too."""
-    return (values.clamp(-448, 448) if dtype == "float8_e4m3" else values).to(TORCHS[dtype])
 
 
 @FORMATS
@@ -152,9 +121,9 @@ def test_strides_and_movement(dtype: str) -> None:
     given = random(dtype, 12, 16).T[::2]
     outputs = {
         "turned": x[::-1, 1:], "padded": otus.pad(x, ((1, 0), (0, 2))), "taken": otus.take(x, [3, 1], 0),
-        "both": otus.concatenate([x, x], axis=1), "flat": x.T.reshape((96,)), "double": x * 2, "ones": otus.eye(3, dtype=dtype),
-        "counted": otus.arange(5, dtype=dtype), "added": otus.scatter_add(x, [0, 0], x[:2], 0),
-        "running": otus.cumsum(x, axis=1),
+        "both": otus.concatenate([x, x], axis=1), "flat": x.T.reshape((96,)), "double": x * 2,
+        "ones": otus.eye(3, dtype=dtype), "counted": otus.arange(5, dtype=dtype),
+        "added": otus.scatter_add(x, [0, 0], x[:2], 0), "running": otus.cumsum(x, axis=1),
     }  # fmt: skip
     found, wide = compiled(outputs)(x=given), given.float().numpy()
     added = wide.copy()

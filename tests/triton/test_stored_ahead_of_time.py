@@ -1,4 +1,4 @@
-"""Numbers that are stored in fewer bits, compiled for GPUs with and without conversions of 8-bit floats of their own."""
+"""Numbers stored in fewer bits, compiled for GPUs with and without conversions of 8-bit floats of their own."""
 
 from __future__ import annotations
 
