@@ -333,15 +333,11 @@ class TritonKernel:
         """An accumulator with as many elements as what it takes in."""
         step, dtype = placed.step, self.dtypes[placed.step.buffer]
         rule = self._rule(placed)
-        dims = self._dims_before(placed)
+        dims = self.dims(tuple(placed.space))
         name = self.names.identifier(f"{self.hint(step.buffer)}_{step.reduction}")
         self.accumulators[step.buffer] = name, dims
         extents = ", ".join(self.extents(dims))
         self.line(f"{name} = tl.full([{extents}], {rule.neutral(dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})")
-
-    def _dims_before(self, placed: PlacedStep) -> frozenset[int]:
-        """The dimensions of a step's space that its values have before they are reduced."""
-        return self.dims(tuple(placed.space))
 
     def finish(self, placed: PlacedStep) -> None:
         """What an accumulator has taken in becomes the value of its step."""

@@ -250,7 +250,7 @@ def _are_stored(factors: Sequence[Node]) -> bool:
     """Whether factors are conversions of numbers of which there is a half with those of all."""
     stored = [x.operands[0].type.dtype for x in factors if isinstance(x.op, ops.Cast)]
     is_exact = all(can_cast_safely(x, DType.float32) for x in stored)
-    return len(stored) == 2 and is_exact and factor_dtype(*stored, DType.float32) in HALVES
+    return len(stored) == 2 and is_exact and factor_dtype(stored[0], stored[1], DType.float32) in HALVES
 
 
 def _rounded(node: Node, dtype: DType) -> Node:

@@ -76,7 +76,7 @@ def test_products_that_are_added_up_in_float32(sizes: tuple[int, int, int], left
     exact = a.double() @ b.double()
     found = f(a, b)
     assert found.dtype == torch.float32
-    assert worst(found, torch.relu(exact) if after else exact) <= 1e-5
+    assert worst(found, torch.relu(exact) if after else exact) <= 5e-5  # of 8 bits as they are, 1e-3
     assert torch.equal(found, f(a, b))
 
 
