@@ -14,7 +14,10 @@ _PythonNumber = Union[bool, int, float, complex]  # named here, since DType has 
 
 
 class DType(StrEnum):
-    """An element type.  Compares equal to its name: ``x.dtype == "float64"``."""
+    """An element type.  Compares equal to its name: ``x.dtype == "float64"``.
+
+    ``float8_e4m3`` is the format without infinities, torch's and JAX's ``float8_e4m3fn``.
+    """
 
     bool = "bool"
     int2 = "int2"
@@ -83,7 +86,18 @@ _ROWS: dict[str, tuple[str, int, str]] = {
     **{f"complex{n}": ("complex", n, f"c{n}") for n in (64, 128)},
 }
 _NOT_IN_NUMPY = {"int2", "int4", "uint2", "uint4", "float8_e4m3", "float8_e5m2", "bfloat16"}
+# What torch, JAX and ml_dtypes call the format without infinities.
+_ALIASES = {"float8_e4m3fn": "float8_e4m3"}
 _BY_SHORT = {row[2]: DType(name) for name, row in _ROWS.items()}
+# What is stored in fewer bits than GPUs compute in, which is float32.
+HALVES = (DType.float16, DType.bfloat16)
+EIGHTS = (DType.float8_e4m3, DType.float8_e5m2)
+NARROW = (*HALVES, *EIGHTS)
+# Of the floating types: the bits of a significand, the exponent of the smallest number, that above the largest.
+_RANGES = {
+    DType.float8_e4m3: (4, -9, 9), DType.float8_e5m2: (3, -16, 16), DType.float16: (11, -24, 16),
+    DType.bfloat16: (8, -133, 128), DType.float32: (24, -149, 128), DType.float64: (53, -1074, 1024),
+}  # fmt: skip
 
 
 def as_dtype(value: Any) -> DType:
@@ -98,7 +112,8 @@ def as_dtype(value: Any) -> DType:
         return _BY_SHORT[value]
     name = value if isinstance(value, str) else None
     try:
-        return DType(name if name in _ROWS else np.dtype(value).name)
+        found = name if name in _ROWS or name in _ALIASES else np.dtype(value).name
+        return DType(_ALIASES.get(str(found), found))
     except (TypeError, ValueError, SyntaxError):  # NumPy evaluates what looks like a record type, such as '064'
         hint = nearest(str(value), _ROWS) or f"; known types are {', '.join(_ROWS)}"
         raise DTypeError(f"unknown dtype {value!r}{hint}") from None
@@ -141,12 +156,41 @@ def _kind(value: Promotable) -> str:
 
 
 def can_cast_safely(source: DType, target: DType) -> bool:
-    """Whether every value of ``source`` is exactly a value of ``target``."""
+    """Whether every value of ``source`` is exactly a value of ``target``.
+
+    >>> can_cast_safely(DType.float8_e4m3, DType.bfloat16), can_cast_safely(DType.int16, DType.bfloat16)
+    (True, False)
+    """
     if source is target:
         return True
     if source.in_numpy and target.in_numpy:
         return bool(np.can_cast(source.value, target.value, "safe"))
+    if source.real is source and target.real in _RANGES:
+        digits, least, most = _range(source)
+        its_digits, its_least, its_most = _RANGES[target.real]
+        return digits <= its_digits and least >= its_least and most <= its_most
     return promote(source, target) is target and source.bits <= target.bits
+
+
+def _range(dtype: DType) -> tuple[int, int, int]:
+    """The digits and the exponents of a real type, of integers those of the largest."""
+    if dtype in _RANGES:
+        return _RANGES[dtype]
+    digits = 1 if dtype is DType.bool else dtype.bits - (dtype.kind == "int")
+    return digits, 0, digits
+
+
+def factor_dtype(left: DType, right: DType, product: DType) -> DType:
+    """What numbers of two dtypes are multiplied in for a product of a third: a half that has them all, if there is one.
+
+    >>> factor_dtype(DType.bfloat16, DType.float8_e4m3, DType.float32).value
+    'bfloat16'
+    """
+    if product in HALVES or product is DType.float64:
+        return product
+    halves = reversed(HALVES) if DType.bfloat16 in (left, right) else HALVES
+    exact = (half for half in halves if can_cast_safely(left, half) and can_cast_safely(right, half))
+    return next(exact, DType.float32)
 
 
 def to_numpy_dtype(dtype: DType) -> np.dtype[Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .cost import human_bytes
 from .dims import Size, evaluate
+from .dtypes import DType
 from .operations import Operation, Window
 from .scalar import Number
 from .subscripts import LETTERS
@@ -43,6 +44,26 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class ProductNumbers:
+    """The dtypes of a product: those of the numbers of either operand, in which they are multiplied, and added up.
+
+    The product of two halves is exactly a float32, so that nothing is lost where operands are conversions of them.
+    """
+
+    left: DType
+    right: DType
+    factors: DType
+    total: DType
+
+    @property
+    def text(self) -> str:
+        """``bf16 and f8e4m3 as bf16 added up in f32``."""
+        both = self.left.short if self.left is self.right else f"{self.left.short} and {self.right.short}"
+        factors = "" if self.left is self.right is self.factors else f" as {self.factors.short}"
+        return f"{both}{factors} added up in {self.total.short}"
+
+
+@dataclass(frozen=True)
 class Contraction(Kernel):
     """Two tensors multiplied, and indices summed: batches of matrix products.
 
@@ -54,7 +75,8 @@ class Contraction(Kernel):
     ``packed`` are the operands to copy first, so that their groups can be merged; of these, those in
     ``turned`` are copied with the summed indices before the rows, or the columns before the summed indices.
     ``split`` are summed indices that stand among the batch axes too: the products are added up over them.
-    ``seconds`` is the planned time on which the choice rests (0: none was planned).
+    ``seconds`` is the planned time on which the choice rests (0: none was planned).  ``numbers`` says what operands of
+    other dtypes than the result's are multiplied and added up in; None where all have one.
     """
 
     name: ClassVar[str] = "contract"
@@ -71,6 +93,7 @@ class Contraction(Kernel):
     turned: tuple[int, ...] = ()
     split: Labels = ()
     seconds: float = field(default=0.0, compare=False)
+    numbers: ProductNumbers | None = None
 
     @property
     def leading(self) -> Labels:
@@ -113,7 +136,8 @@ class Contraction(Kernel):
         micro = self.seconds * 1e6
         planned = f", planned {micro:.3g} µs" if micro < 1000 else f", planned {micro / 1000:.3g} ms"
         planned = planned if micro else ""
-        return f'"{spec}" by {self.method}: {listed or "scalars"}{packed}{planned}'
+        numbers = f", {self.numbers.text}" if self.numbers is not None else ""
+        return f'"{spec}" by {self.method}{numbers}: {listed or "scalars"}{packed}{planned}'
 
 
 @dataclass(frozen=True)
@@ -299,12 +323,14 @@ class FusedProduct(Kernel):
     ``body`` has the calls as they would run one by one: what makes the operands, the contraction, and what is done
     to its result ``product``.  ``moved`` are the bytes of memory that the kernel reads and writes and those of the
     separate steps; ``seconds`` is the time of both, ``measured`` or planned; all 0 where nothing was planned.
+    ``numbers`` says what is multiplied where it is stored in another dtype than the product's.
     """
 
     name: ClassVar[str] = "product"
     body: Program
     product: str
     tile: ProductTile
+    numbers: ProductNumbers | None = None
     moved: tuple[int, int] = field(default=(0, 0), compare=False)
     seconds: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
     measured: bool = field(default=False, compare=False)
@@ -315,7 +341,8 @@ class FusedProduct(Kernel):
         moved, seconds = [human_bytes(x) for x in self.moved], [f"{x * 1e6:.3g} µs" for x in self.seconds]
         word = "measured" if self.measured else "planned"
         reason = f": moves {moved[0]}, not {moved[1]}, {word} {seconds[0]}, not {seconds[1]}"
-        return f"of {self.product} by tiles of {self.tile.text}{reason if self.seconds[1] else ''}"
+        numbers = f", {self.numbers.text}," if self.numbers is not None else ""
+        return f"of {self.product}{numbers} by tiles of {self.tile.text}{reason if self.seconds[1] else ''}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Union
 
 from .dims import Size
-from .dtypes import DType
-from .kernels import Contraction
+from .dtypes import HALVES, NARROW, DType, can_cast_safely, factor_dtype
+from .kernels import Contraction, ProductNumbers
 from .loop_steps import NoForm, Step, opened_steps
 from .program import KernelCall, Program
 from .scalar import Argument, Call, Literal
@@ -20,7 +20,7 @@ from .scalar import Argument, Call, Literal
 Index = int
 Axes = tuple[Union[Index, None], ...]
 GROUPS = ("batch", "rows", "columns", "inner")
-DOT_DTYPES = (DType.float16, DType.bfloat16, DType.float32, DType.float64)
+DOT_DTYPES = (*NARROW, DType.float32, DType.float64)
 # Reductions of which programs can each give a part.
 _OF_PARTS = ("sum", "prod", "max", "min", "any", "all")
 
@@ -50,8 +50,9 @@ class ProductStep:
 class ProductForm:
     """What a fused product computes.
 
-    ``left`` and ``right`` are the operands of the contraction and the indices of their axes, ``before`` the steps
-    that make either, ``after`` what is done to its result ``product``.  ``whole`` are the groups of which a tile
+    ``left`` and ``right`` are the tensors whose numbers are multiplied and the indices of their axes: the operands of
+    the contraction, or what these are conversions of, as ``numbers`` says.  ``before`` are the steps that make either,
+    ``after`` what is done to its result ``product``.  ``whole`` are the groups of which a tile
     must have all positions, since what is reduced over them is read again.  ``parts`` are the results of which each
     program gives a part, with the reduction that combines them and the groups that it is over.  ``groups`` has the
     indices of each of ``GROUPS``, those of size 1 left out.
@@ -66,6 +67,7 @@ class ProductForm:
     groups: Mapping[str, tuple[Index, ...]]
     sizes: Mapping[Index, Size]
     dtypes: Mapping[str, DType]
+    numbers: ProductNumbers
     whole: frozenset[str]
     parts: Mapping[str, tuple[str, frozenset[str]]]
 
@@ -125,10 +127,48 @@ def product_form(body: Program, product: str) -> ProductForm:
     last = tuple(placed(step, k + len(before)) for k, step in enumerate(after))
     if any(each.step.reduction for each in first):
         raise NoForm("a reduction before the product")
+    left, right = (call.inputs[0], kept(kernel.left)), (call.inputs[1], kept(kernel.right))
+    first, left, right, numbers = _stored(first, left, right, dtypes, dtypes[product])
     return ProductForm(
-        product, (call.inputs[0], kept(kernel.left)), (call.inputs[1], kept(kernel.right)), kept(kernel.output),
-        first, last, groups, sizes, dtypes, *_whole_and_parts(last, set(body.outputs)),
+        product, left, right, kept(kernel.output), first, last, groups, sizes, dtypes, numbers,
+        *_whole_and_parts(last, set(body.outputs)),
     )  # fmt: skip
+
+
+def _stored(
+    before: tuple[ProductStep, ...],
+    left: tuple[str, Axes],
+    right: tuple[str, Axes],
+    dtypes: Mapping[str, DType],
+    product: DType,
+) -> tuple[tuple[ProductStep, ...], tuple[str, Axes], tuple[str, Axes], ProductNumbers]:
+    """The steps and the operands without conversions that lose nothing, where halves can be multiplied instead."""
+    sides = [_unconverted(side, before, dtypes) for side in (left, right)]
+    factors = factor_dtype(dtypes[sides[0][0]], dtypes[sides[1][0]], product)
+    if factors in HALVES:
+        left, right = sides
+    made, wanted, stack = {each.step.buffer: each for each in before}, set[str](), [left[0], right[0]]
+    while stack:
+        name = stack.pop()
+        if name in made and name not in wanted:
+            wanted.add(name)
+            stack += [x.buffer for x in made[name].step.operands]
+    total = DType.float64 if product is DType.float64 else DType.float32
+    numbers = ProductNumbers(dtypes[left[0]], dtypes[right[0]], factors, total)
+    return tuple(each for each in before if each.step.buffer in wanted), left, right, numbers
+
+
+def _unconverted(
+    side: tuple[str, Axes], before: Sequence[ProductStep], dtypes: Mapping[str, DType]
+) -> tuple[str, Axes]:
+    """What an operand is a conversion of that loses nothing, or a repetition; else itself."""
+    made = {each.step.buffer: each for each in before}
+    while (each := made.get(side[0])) is not None and isinstance(each.step.expression, Argument):
+        source = each.step.operands[each.step.expression.position].buffer
+        if not can_cast_safely(dtypes[source], dtypes[side[0]]):
+            break
+        side = source, each.operand(each.step.expression.position)
+    return side
 
 
 def kept_axes(labels: Sequence[Index | None], step: Step, sizes: Mapping[Index, Size]) -> Axes:
@@ -150,7 +190,7 @@ def kept_axes(labels: Sequence[Index | None], step: Step, sizes: Mapping[Index, 
 def _check(kernel: Contraction, call: KernelCall, body: Program) -> None:
     """Raise ``NoForm`` for what is no product of matrices of one dtype, each index with its part in it."""
     types = [body.buffer_map()[name].type.dtype for name in (*call.inputs, *call.outputs)]
-    if len(set(types)) != 1 or types[0] not in DOT_DTYPES:
+    if kernel.numbers is None and (len(set(types)) != 1 or types[0] not in DOT_DTYPES):
         raise NoForm(f"a product of {types[0]} and {types[1]} that is {types[2]}")
     parts = [*kernel.batch, *kernel.rows, *kernel.columns, *kernel.inner]
     sides = ({*kernel.batch, *kernel.rows, *kernel.inner}, {*kernel.batch, *kernel.columns, *kernel.inner})

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ..ir import DType, Graph, Node, Size
 from ..ir.dims import evaluate
+from ..ir.dtypes import NARROW
 from ..ir.specialise import free_symbols
 from ..ir.traverse import rebuild
 from .lower import pairwise
@@ -21,7 +22,7 @@ from .tiling.elements import Region
 from .tiling.exits import with_plain_exits
 from .tiling.known_sums import with_known_sums
 from .tiling.levels import Levels, levels_of
-from .tiling.nests import HALVES, Cut, Nest
+from .tiling.nests import Cut, Nest
 from .tiling.scores import NotTiled, Scores, Seed, Users, scores_around, seeds, users_of
 from .tiling.spaces import Labels
 from .tiling.sweeps import Sweep, sweeps_of
@@ -140,7 +141,7 @@ class _Region:
         if not fits_tiles(inner_sizes(self.scores, self.sweeps, self.sizes)):
             raise NotTiled("a long inner index")
         saved, repeated = saved_bytes(self.scores, self.sizes), repeated_flops(self.scores, self.sweeps, self.sizes)
-        bits = max(x.type.dtype.bits for x in self.scores.members)
+        bits = max(16, *(x.type.dtype.bits for x in self.scores.members))
         if not saved or repeated > flops_per_byte * saved * 32**2 // bits**2:  # products of halves are the fastest
             raise NotTiled(f"{repeated} operations for {saved} bytes")
         for sweep in self.sweeps:
@@ -172,9 +173,9 @@ class _Region:
 
     def _loop(self, sweep: Sweep) -> None:
         stored, read = self._wanted(sweep)
-        wanted = [*stored, *(x for x in read if x not in stored or x.type.dtype in HALVES)]
+        wanted = [*stored, *(x for x in read if x not in stored or x.type.dtype in NARROW)]
         types = [x.type.dtype for x in stored]
-        types += [DType.float32 if x.type.dtype in HALVES else x.type.dtype for x in wanted[len(stored) :]]
+        types += [DType.float32 if x.type.dtype in NARROW else x.type.dtype for x in wanted[len(stored) :]]
         window = self._windows.of(sweep)
         nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide, window)
         made = nest.nodes(wanted, types)

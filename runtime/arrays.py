@@ -107,8 +107,8 @@ def _from_torch(value: Any, name: str) -> Array:
         )
     if str(value.layout) != "torch.strided":
         raise UnsupportedError(f"tensor {name!r} has layout {value.layout}; pass {name}.to_dense()")
-    short = str(value.dtype).removeprefix("torch.")
-    if short not in DType.__members__ or not DType(short).in_numpy:
+    dtype = dtype_of_torch(value.dtype)
+    if dtype is None or not dtype.in_numpy:
         raise DTypeError(f"tensor {name!r} is {value.dtype}, which NumPy has not; pass {name}.float()")
     array: Array = value.resolve_conj().resolve_neg().cpu().numpy()
     return array
@@ -226,6 +226,16 @@ def is_torch(value: Any) -> bool:
     """Whether a value is a torch tensor."""
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     return tensor is not None and isinstance(value, tensor)
+
+
+def torch_name(dtype: DType) -> str:
+    """What torch calls a dtype."""
+    return {DType.float8_e4m3: "float8_e4m3fn"}.get(dtype, dtype.value)
+
+
+def dtype_of_torch(dtype: Any) -> DType | None:
+    """The dtype that torch's is; None where there is none like it."""
+    return next((each for each in DType if str(dtype) == f"torch.{torch_name(each)}"), None)
 
 
 def _is_jax(value: Any) -> bool:

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..ir import DType, DTypeError, Node, ShapeError, TensorType, UnsupportedError
+from ..ir import DTypeError, Node, ShapeError, TensorType, UnsupportedError
 from ..ir.dtypes import can_cast_safely, to_numpy_dtype
 from ..ir.operations import Input
-from .arrays import Array, ResultKind, as_numpy, convert_result, is_torch
+from .arrays import Array, ResultKind, as_numpy, convert_result, dtype_of_torch, is_torch, torch_name
 
 
 class Exchange(Protocol):
@@ -77,7 +77,7 @@ class TorchExchange:
         """Torch's type of tensors, and the dtypes."""
         import torch
 
-        dtypes = {f"dtype{k}": getattr(torch, node.type.dtype.value) for k, node in enumerate(nodes)}
+        dtypes = {f"dtype{k}": getattr(torch, torch_name(node.type.dtype)) for k, node in enumerate(nodes)}
         return {"tensor": torch.Tensor, "strided": torch.strided, **dtypes}
 
     def taken(self, values: Sequence[Any], nodes: Sequence[Node], kind: ResultKind) -> list[Any]:
@@ -93,11 +93,16 @@ class TorchExchange:
         """Tensors where any were passed, on their device; else NumPy's arrays, or what the library makes of them."""
         if kind.library == "torch":
             return [each.to(kind.device) for each in results]
+        for dtype in filter(None, (dtype_of_torch(each.dtype) for each in results)):
+            if not dtype.in_numpy:
+                raise DTypeError(f"a result is {dtype}, which NumPy has not; pass torch tensors, or cast it to float32")
         return [convert_result(self.as_numpy(each), kind) for each in results]
 
     def as_numpy(self, array: Any) -> Array:
-        """A copy in memory."""
-        found: Array = array.detach().cpu().numpy()
+        """A copy in memory, of float32 where NumPy has not the dtype."""
+        dtype = dtype_of_torch(array.dtype)
+        exact = array if dtype is None or dtype.in_numpy else array.float()
+        found: Array = exact.detach().cpu().numpy()
         return found
 
 
@@ -111,6 +116,8 @@ def _as_torch(value: Any, type: TensorType, name: str, device: Any) -> Any:
     import torch
 
     if not is_torch(value):
+        if not type.dtype.in_numpy:
+            raise DTypeError(f"tensor {name!r} is {type.dtype}, which NumPy has not; pass a torch tensor")
         array = as_numpy(value, type, name)
         shareable = array.flags.writeable and min(array.strides, default=0) >= 0
         return torch.from_numpy(array if shareable else array.copy()).to(device)
@@ -123,14 +130,13 @@ def _as_torch(value: Any, type: TensorType, name: str, device: Any) -> Any:
             f"tensor {name!r} was given with shape {tuple(value.shape)}, {value.ndim} axes; its type {type} has "
             f"{type.ndim}"
         )
-    short = str(value.dtype).removeprefix("torch.")
-    given = DType(short) if short in DType.__members__ else None
+    given = dtype_of_torch(value.dtype)
     if given is None or not can_cast_safely(given, type.dtype):
         raise DTypeError(
-            f"tensor {name!r} is {type.dtype}, but was given with dtype {short}, which would lose information; "
-            f"pass {name}.to(torch.{type.dtype})"
+            f"tensor {name!r} is {type.dtype}, but was given with dtype {str(value.dtype).removeprefix('torch.')}, "
+            f"which would lose information; pass {name}.to(torch.{torch_name(type.dtype)})"
         )
-    return value.resolve_conj().resolve_neg().to(device=device, dtype=getattr(torch, type.dtype.value))
+    return value.resolve_conj().resolve_neg().to(device=device, dtype=getattr(torch, torch_name(type.dtype)))
 
 
 def exchange_for(backend: str, interpret: bool, device: str | None = None) -> Exchange:

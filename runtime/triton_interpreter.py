@@ -50,6 +50,7 @@ def _interpreting() -> Iterator[None]:
         before.append((theirs, {"_patch_lang_tensor": theirs._patch_lang_tensor}))
         theirs._patch_lang_tensor = _with_bounds(theirs._patch_lang_tensor)
         theirs.InterpreterBuilder.create_dot = _dot_of_any(theirs.InterpreterBuilder.create_dot)
+        theirs.InterpreterBuilder.cast_impl = _rounding(theirs.InterpreterBuilder.cast_impl, theirs.TensorHandle)
         try:
             yield
         finally:
@@ -110,6 +111,25 @@ def _dot_of_any(theirs: Any) -> Any:
         return theirs(self, *exact, total, *options)
 
     return dot
+
+
+def _rounding(theirs: Any, handle: Any) -> Any:
+    """The interpreter's conversion of numbers, made to round to bfloat16 as GPUs do: to nearest, and to even.
+
+    Its own cuts off digits of float32, and takes other numbers for the bits of a bfloat16.
+    """
+    import triton.language as tl
+
+    def converted(self: Any, source: Any, target: Any) -> Any:
+        if target.scalar != tl.bfloat16 or source.dtype.scalar == tl.bfloat16:
+            return theirs(self, source, target)
+        numbers = source.data.astype(np.float32)
+        bits = numbers.view(np.uint32)
+        nearest = (bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        nearest = np.where(np.isnan(numbers), 0x7FC0, nearest)
+        return handle(nearest.astype(np.uint16), tl.bfloat16)
+
+    return converted
 
 
 def _with_bounds(theirs: Any) -> Any:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..ir import DType
 from ..ir.dims import evaluate, symbols
 from ..ir.program import Buffer, DimBinding, Program
+from .arrays import torch_name
 from .cache import digest_of, read_whole, with_digest, write_whole
 from .executable import Executable
 
@@ -112,7 +114,7 @@ def seconds_on_gpu(code: Executable, inputs: Sequence[tuple[tuple[int, ...], str
     from triton.runtime.errors import OutOfResources
     from triton.testing import do_bench
 
-    tensors = [_random(shape, getattr(torch, dtype)) for shape, dtype in inputs]
+    tensors = [_random(shape, getattr(torch, torch_name(DType(dtype)))) for shape, dtype in inputs]
     run: Any = code.load()
     try:
         milliseconds = do_bench(lambda: run(*tensors), warmup=_WARMING, rep=_REPEATING, return_mode="median")

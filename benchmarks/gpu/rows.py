@@ -105,6 +105,55 @@ _PRODUCTS = [
 ]
 
 
+def wide_product(dtype: str, rows: int, inner: int, columns: int, after: bool) -> Problem:
+    """A product of what is stored in fewer bits, added up in float32, and its result float32."""
+
+    def outputs() -> Any:
+        import otus
+
+        shapes = {"x": (rows, inner), "w": (columns, inner)}
+        x, w = (otus.cast(otus.tensor(name, shape, dtype=dtype), "float32") for name, shape in shapes.items())
+        return otus.gelu(x @ w.T + otus.tensor("b", (columns,), dtype="float32")) if after else x @ w.T
+
+    def finished(product: Any, t: Tensors) -> Any:
+        import torch
+
+        return torch.nn.functional.gelu(product + t["b"]) if after else product
+
+    def converted(t: Tensors) -> Any:
+        x, w = (each if each.element_size() > 4 else each.float() for each in (t["x"], t["w"]))
+        return finished(x @ w.T, t)
+
+    def stored(t: Tensors) -> Any:
+        import torch
+
+        if dtype == "bfloat16":
+            return finished(torch.mm(t["x"], t["w"].T, out_dtype=torch.float32), t)
+        one = torch.ones((), device=t["x"].device)
+        return finished(torch._scaled_mm(t["x"], t["w"].T, one, one, out_dtype=torch.float32), t)
+
+    data = {"x": Data((rows, inner), dtype), "w": Data((columns, inner), dtype, inner**-0.5)}
+    data |= {"b": Data((columns,))} if after else {}
+    peer = "torch.mm, out_dtype" if dtype == "bfloat16" else "torch._scaled_mm"
+    return Problem(
+        data, outputs=outputs, torch=converted, flops=2.0 * rows * inner * columns, arithmetic="bfloat16",
+        tolerance=2e-3, peers={peer: lambda: stored},
+    )  # fmt: skip
+
+
+_WIDE_PRODUCTS = [
+    Row(
+        f"{text} in float32, {size}³, {dtype}",
+        wide_product,
+        (dtype, size, size, size, after),
+        (dtype, 9, 32, 48, after),
+    )
+    for after, text in ((False, "x·wᵀ"), (True, "gelu(x·wᵀ + b)"))
+    for size in (4096, 8192)
+    for dtype in ("bfloat16", "float8_e4m3fn")
+]
+
+
 # --- decompositions ----------------------------------------------------------------------------
 
 
@@ -267,4 +316,4 @@ _HESSIANS = [
     Row("Newton step of Poisson regression, 20480×2560", newton, (20480, 2560), (9, 3), _TWICE),
 ]
 
-ROWS: Sequence[Row] = (*_memory_rows(), *_PRODUCTS, *ATTENTION, *_DECOMPOSITIONS, *_HESSIANS)
+ROWS: Sequence[Row] = (*_memory_rows(), *_PRODUCTS, *_WIDE_PRODUCTS, *ATTENTION, *_DECOMPOSITIONS, *_HESSIANS)

@@ -58,6 +58,24 @@ def _processors(x):
     return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 3
 
 
+def _eights(x):
+    """A tensor of 8-bit floats as a kernel reads it: as it is where the GPU converts such numbers, else its bytes."""
+    return x if x.is_cuda and torch.cuda.get_device_capability(x.device) >= (8, 9) else x.view(torch.uint8)
+
+
+def _wide_product(x, y, factors):
+    """The product of matrices whose numbers are halves, ``factors``: added up in float32, and as float32."""
+    if not x.is_cuda:
+        return torch.matmul(x.float(), y.float())
+    x, y = x.to(factors), y.to(factors)
+    if x.ndim == y.ndim == 2:
+        return torch.mm(x, y, out_dtype=torch.float32)
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    x = x.expand(*batch, *x.shape[-2:]).reshape(batch.numel(), *x.shape[-2:])
+    y = y.expand(*batch, *y.shape[-2:]).reshape(batch.numel(), *y.shape[-2:])
+    return torch.bmm(x, y, out_dtype=torch.float32).reshape(*batch, x.shape[-2], y.shape[-1])
+
+
 def _precision():
     """How a kernel multiplies float32: as torch's own products do, by its setting."""
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"

@@ -24,14 +24,21 @@ from ...ir.operations import QR, SVD, HermitianEigen
 from ...ir.program import KernelCall
 from ..coefficients import signed_coefficient
 from ..source import new_axes, size_of
+from .eights import float32_lines, takes_eights
 from .operations import TORCH_RULES, sum_of
-from .source import TorchSource, torch_aligned, torch_number, torch_permuted
+from .source import TorchSource, torch_aligned, torch_dtype, torch_number, torch_permuted
 
 Labels = tuple[int, ...]
 
 
 def torch_lines(call: KernelCall, source: TorchSource) -> list[str]:
     """The statements of one kernel call."""
+    if not takes_eights(call.kernel) and (lines := float32_lines(call, source, _plain_lines)):
+        return lines
+    return _plain_lines(call, source)
+
+
+def _plain_lines(call: KernelCall, source: TorchSource) -> list[str]:
     return KERNEL_RULES[type(call.kernel)](call.kernel, call, source)
 
 
@@ -151,6 +158,9 @@ class _MatrixProduct:
         shape = self.source.shape(self.sizes[x] for x in order)
         wanted = [order.index(label) for label in self.kernel.output]
         product = f"torch.matmul({left}, {right})"
+        if self.kernel.numbers is not None:
+            self.source.helpers.add("_wide_product")
+            product = f"_wide_product({left}, {right}, {torch_dtype(self.kernel.numbers.factors)})"
         if len(self.rows) != 1 or len(self.columns) != 1:
             product += f".reshape({shape})"
         return torch_permuted(product, wanted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ...ir import DType
+from ...ir import DType, UnsupportedError
+from ...ir.dtypes import EIGHTS
 from ...ir.kernels import BlockLoop
 from ...ir.operations import maximum_of
 from ...ir.program import KernelCall
@@ -84,6 +85,8 @@ def _initial(join: int | str, source: TorchSource, inner: TorchSource, part: str
     """Memory for a result: to be filled, or holding what combines to nothing."""
     buffer = inner.program.buffer_map()[part]
     dtype, sizes = buffer.type.dtype, list(buffer.type.shape)
+    if dtype in EIGHTS and not isinstance(join, int):
+        raise UnsupportedError(f"torch combines no blocks of {dtype}; cast to float32 before they are reduced")
     if isinstance(join, int):
         sizes[join] = loop.size
         stored = source.shape(sizes[axis] for axis in buffer.layout)

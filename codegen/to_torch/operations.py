@@ -7,6 +7,7 @@ from typing import Any
 
 from ...ir import DType, Size, UnsupportedError
 from ...ir import operations as ops
+from ...ir.dtypes import EIGHTS
 from ...ir.operations import Operation
 from ...ir.program import KernelCall
 from ...ir.scalar import Argument
@@ -14,7 +15,7 @@ from ..coefficients import signed_coefficient
 from ..source import forward_range
 from ..typed_scalars import TypedValue
 from .scalars import TorchPrinter
-from .source import TorchSource, dims_argument, torch_aligned, torch_dtype, torch_number
+from .source import TorchSource, dims_argument, torch_aligned, torch_dtype, torch_number, torch_rounded
 
 Rule = Callable[[Any, KernelCall, TorchSource], "str | list[str]"]
 
@@ -51,6 +52,8 @@ def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Tor
 def _cast(op: ops.Cast, call: KernelCall, source: TorchSource) -> str:
     (name,), (type,) = source.operands(call), source.types(call)
     part = ".real" if type.dtype.kind == "complex" and op.dtype.kind != "complex" else ""
+    if op.dtype is DType.float8_e4m3:
+        return torch_rounded(f"{name}{part}", type.dtype.real, op.dtype)
     return f"{name}{part}.to({torch_dtype(op.dtype)}, copy=True)"
 
 
@@ -180,8 +183,8 @@ def _delta(op: ops.Delta, call: KernelCall, source: TorchSource) -> str:
 
 
 def _iota(op: ops.Iota, call: KernelCall, source: TorchSource) -> str:
-    if op.dtype is DType.bool:
-        return f"{source.made('arange', source.size(op.size), DType.int64)}.to(torch.bool)"
+    if op.dtype is DType.bool or op.dtype in EIGHTS:
+        return torch_rounded(source.made("arange", source.size(op.size), DType.int64), DType.int64, op.dtype)
     return source.made("arange", source.size(op.size), op.dtype)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ...ir import DType, UnsupportedError
 from ...ir.scalar import Number
 from ..typed_scalars import TypedPrinter
-from .source import TorchSource, torch_dtype, torch_number
+from .source import TorchSource, torch_number, torch_rounded
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",
@@ -48,7 +48,7 @@ class TorchPrinter(TypedPrinter):
             return code
         part = ".real" if source.kind == "complex" and target.kind != "complex" else ""
         plain = code if code.isidentifier() else f"({code})"
-        return f"{plain}{part}.to({torch_dtype(target)})"
+        return torch_rounded(f"{plain}{part}", source.real, target)
 
     def infix(self, function: str, inner: DType) -> str | None:
         """Python's operators; torch orders no complex numbers."""

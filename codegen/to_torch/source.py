@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import DType, Size, UnsupportedError
+from ...ir.dtypes import EIGHTS
 from ...ir.scalar import Number
 from ..source import Source, aligned, number_text, permuted
 
@@ -14,6 +15,7 @@ TORCH_DTYPES = {
     DType.bool: "torch.bool", DType.int8: "torch.int8", DType.int16: "torch.int16", DType.int32: "torch.int32",
     DType.int64: "torch.int64", DType.uint8: "torch.uint8", DType.float16: "torch.float16",
     DType.bfloat16: "torch.bfloat16", DType.float32: "torch.float32", DType.float64: "torch.float64",
+    DType.float8_e4m3: "torch.float8_e4m3fn", DType.float8_e5m2: "torch.float8_e5m2",
     DType.complex64: "torch.complex64", DType.complex128: "torch.complex128",
 }  # fmt: skip
 
@@ -60,6 +62,20 @@ def torch_dtype(dtype: DType) -> str:
             f"torch does not compute with {dtype}; the backend triton accepts {', '.join(map(str, TORCH_DTYPES))}"
         )
     return TORCH_DTYPES[dtype]
+
+
+def torch_rounded(code: str, source: DType, target: DType) -> str:
+    """A name or a call's result in another dtype.
+
+    Of float8_e4m3, which has no infinity, what is too large becomes the largest number, as in torch 2.13 and on GPUs;
+    older versions of torch make it NaN.
+    """
+    if source is target:
+        return code
+    if target is DType.float8_e4m3:
+        wide = code if source.kind == "float" and source not in EIGHTS else f"{code}.to(torch.float32)"
+        code = f"{wide}.clamp(-448.0, 448.0)"
+    return f"{code}.to({torch_dtype(target)})"
 
 
 def torch_number(value: Number) -> str:

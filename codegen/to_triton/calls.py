@@ -13,8 +13,10 @@ from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.kernels import torch_lines
 from ..to_torch.operations import reduced
-from ..to_torch.source import TorchSource, torch_permuted
+from ..to_torch.source import TorchSource, torch_permuted, torch_rounded
 from .loops import TritonKernel
+from .narrow import given as as_argument
+from .scalars import computed_dtype
 from .tiles import Dimension, Tiling
 
 _INDENT = "    "
@@ -64,20 +66,21 @@ class _Launch:
             if buffer in self.kernel.memory.strides:
                 self.source.helpers.add("_in_place")
                 made.append(f"{operand} = _in_place({operand}, {known.layout[-1]})")
-                given.append(operand)
-            else:
-                given.append(self._laid_out(operand, known.layout) if known.type.shape else operand)
+            elif known.type.shape:
+                operand = self._laid_out(operand, known.layout)
+            given.append(as_argument(operand, known.type.dtype, self.source))
         for buffer, target in self.results.items():
             how, type = self.kernel.axes.parts.get(buffer), self.kernel.buffers[buffer].type
             if how is None:
                 made.append(f"{target} = {self._whole(buffer)}")
-                given.append(target)
+                given.append(as_argument(target, type.dtype, self.source))
                 continue
             parts = self.source.temporary(f"{target}_parts")
             shape = self.source.shape_of_parts(self._programs(), self.kernel.memory.whole_shape(buffer))
-            made.append(f"{parts} = {self.source.made('empty', shape, type.dtype)}")
+            dtype = computed_dtype(type.dtype)  # rounded to fewer bits only once all parts are combined
+            made.append(f"{parts} = {self.source.made('empty', shape, dtype)}")
             given.append(parts)
-            after.append(f"{target} = {reduced(how, parts, [0], type.dtype, self.source)}")
+            after.append(f"{target} = {torch_rounded(reduced(how, parts, [0], dtype, self.source), dtype, type.dtype)}")
         arguments = ", ".join([*given, *self._arguments(), f"num_warps={self.kernel.tile.warps}"])
         launch = [f"{self.kernel.name}[({self._grid()},)]({arguments})"]
         if len(launch[0]) > _LINE:

@@ -252,3 +252,74 @@ def _arcsin(x):
 def _arccos(x):
     """The angle whose cosine is x."""
     return _arctan2(tl.sqrt((1.0 - x) * (1.0 + x)), x)
+
+
+@triton.jit
+def _of_e4m3(x):
+    """Numbers of float8_e4m3, or their bytes, as float16.
+
+    The bits of both formats are alike but for the exponent's offset, a factor of 256; all ones are no number.
+    """
+    if x.dtype == tl.uint8:
+        bits = x.to(tl.int16)
+        size = (bits & 127) << 7
+        half = (size | ((bits & 128) << 8)).to(tl.float16, bitcast=True) * 256.0
+        return tl.where(size == 16256, float("nan"), half).to(tl.float16)
+    return x.to(tl.float16)
+
+
+@triton.jit
+def _of_e5m2(x):
+    """Numbers of float8_e5m2, or their bytes, as float16, whose first byte they are."""
+    if x.dtype == tl.uint8:
+        return (x.to(tl.int16) << 8).to(tl.float16, bitcast=True)
+    return x.to(tl.float16)
+
+
+@triton.jit
+def _to_e4m3(x):
+    """The bytes of the nearest numbers of float8_e4m3, to even where two are as near; the largest where x is larger.
+
+    Half a unit is added to the bits of float32, so that the last digit is even; numbers too small for an exponent are
+    shifted by one that is so large that the last digit is that of the smallest.
+    """
+    whole = x.to(tl.float32)
+    size = tl.abs(whole)
+    bits = size.to(tl.int32, bitcast=True)
+    normal = ((bits + 0x7FFFF + ((bits >> 20) & 1)) >> 20) - 960
+    small = (size + 16384.0).to(tl.int32, bitcast=True) - 0x46800000
+    found = tl.minimum(tl.where(size < 0.015625, small, normal), 126)
+    found = tl.where(size == size, found, 127)
+    return (found | ((whole.to(tl.int32, bitcast=True) >> 24) & 128)).to(tl.uint8)
+
+
+@triton.jit
+def _to_e5m2(x):
+    """The bytes of the nearest numbers of float8_e5m2, as for float8_e4m3; infinity where x is larger."""
+    whole = x.to(tl.float32)
+    size = tl.abs(whole)
+    bits = size.to(tl.int32, bitcast=True)
+    normal = ((bits + 0xFFFFF + ((bits >> 21) & 1)) >> 21) - 448
+    small = (size + 128.0).to(tl.int32, bitcast=True) - 0x43000000
+    found = tl.minimum(tl.where(size < 0.00006103515625, small, normal), 124)
+    found = tl.where(size == size, found, 127)
+    return (found | ((whole.to(tl.int32, bitcast=True) >> 24) & 128)).to(tl.uint8)
+
+
+@triton.jit
+def _as_e4m3(x, pointer):
+    """The nearest numbers of float8_e4m3 as the tensor at a pointer has them: as such, or their bytes."""
+    if pointer.dtype.element_ty == tl.uint8:
+        return _to_e4m3(x)
+    return x.to(tl.float32).to(tl.float8e4nv)
+
+
+@triton.jit
+def _as_e5m2(x, pointer):
+    """The nearest numbers of float8_e5m2 likewise; the GPU's own conversion knows no infinity."""
+    if pointer.dtype.element_ty == tl.uint8:
+        return _to_e5m2(x)
+    whole = x.to(tl.float32)
+    bits = whole.to(tl.float8e5).to(tl.uint8, bitcast=True).to(tl.int32)
+    bits = tl.where(tl.abs(whole) >= 61440.0, (bits & 128) | 124, bits)
+    return bits.to(tl.uint8).to(tl.float8e5, bitcast=True)

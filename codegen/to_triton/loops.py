@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
+from ...ir.dtypes import EIGHTS, NARROW
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm, steps_of
 from ...ir.scalar import Argument
@@ -21,8 +22,9 @@ from ..typed_scalars import TypedValue, within
 from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
 from .loop_memory import LoopMemory
+from .narrow import rounded, widened, written, zero
 from .reductions import REDUCTIONS, Reduction, expanded
-from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
+from .scalars import TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
 
 _INDENT = "    "
@@ -63,6 +65,7 @@ class TritonKernel:
         self.lines: list[str] = []
         self.depth = 1
         self.values: dict[str, tuple[str, frozenset[int]]] = {}
+        self.stored: dict[str, str] = {}
         self.loaded: dict[tuple[str, tuple[Index | None, ...]], str] = {}
         self.accumulators: dict[str, tuple[str, frozenset[int]]] = {}
 
@@ -182,7 +185,7 @@ class TritonKernel:
         if known is None:
             known = self.names.identifier(self.memory.parameters[buffer].removesuffix("_ptr"))
             mask = self.mask(self.dims(indices))
-            given = f", mask={mask}, other=0" if mask else ""
+            given = f", mask={mask}, other={zero(self.dtypes[buffer])}" if mask else ""
             address = self.memory.address(buffer, indices)
             if buffer in self.memory.flat:
                 place = self.names.identifier(f"{known}_place")
@@ -193,8 +196,8 @@ class TritonKernel:
             if not self.dims(indices):  # as a tile, since the interpreter compares no scalars with tiles
                 code = f"tl.broadcast_to({code}, [{', '.join(self.extents(frozenset()))}])"
             self.line(f"{known} = {code}")
-            if self.dtypes[buffer] in HALVES:
-                self.line(f"{known} = {known}.to(tl.float32)")
+            if self.dtypes[buffer] in NARROW:
+                self.line(f"{known} = {widened(known, self.dtypes[buffer], self.helpers)}")
             self.loaded[buffer, indices] = known
         return known
 
@@ -213,11 +216,21 @@ class TritonKernel:
         dtype = self.dtypes[step.buffer]
         printer = TritonPrinter(statements, self.names.identifier, self.helpers, len(self.tile.dimensions))
         code = printer.print(step.expression, operands, dtype)
-        if isinstance(step.expression, Argument) and dtype in HALVES and operands[0].dtype is not dtype:
-            code = f"{within(code)}.to({TRITON_DTYPES[dtype]}).to(tl.float32)"
+        if isinstance(step.expression, Argument) and dtype in NARROW and operands[0].dtype is not dtype:
+            if step.buffer in self.results and dtype in EIGHTS:
+                code = self._stored(step.buffer, code)
+            else:
+                code = rounded(code, dtype, self.helpers)
         for text in statements:
             self.line(text)
         return code, dims
+
+    def _stored(self, buffer: str, code: str) -> str:
+        """A result of 8 bits, which is written as it is then, as float32."""
+        dtype, name = self.dtypes[buffer], self.names.identifier(f"{self.hint(buffer)}_stored")
+        self.line(f"{name} = {written(code, dtype, self.helpers, self.memory.parameters[buffer])}")
+        self.stored[buffer] = name
+        return widened(name, dtype, self.helpers)
 
     def hint(self, buffer: str) -> str:
         """What a value is to be called."""
@@ -289,6 +302,9 @@ class TritonKernel:
             else self.memory.address(buffer, placed.result)
         )
         value = self.values[buffer][0]
+        if not is_part:
+            pointer = self.memory.parameters[buffer]
+            value = self.stored.get(buffer) or written(value, self.dtypes[buffer], self.helpers, pointer)
         mask = self.mask(dims)
         self.line(f"tl.store({address}, {value}{f', mask={mask}' if mask else ''})")
 
@@ -317,15 +333,11 @@ class TritonKernel:
         """An accumulator with as many elements as what it takes in."""
         step, dtype = placed.step, self.dtypes[placed.step.buffer]
         rule = self._rule(placed)
-        dims = self._dims_before(placed)
+        dims = self.dims(tuple(placed.space))
         name = self.names.identifier(f"{self.hint(step.buffer)}_{step.reduction}")
         self.accumulators[step.buffer] = name, dims
         extents = ", ".join(self.extents(dims))
         self.line(f"{name} = tl.full([{extents}], {rule.neutral(dtype)}, {TRITON_DTYPES[computed_dtype(dtype)]})")
-
-    def _dims_before(self, placed: PlacedStep) -> frozenset[int]:
-        """The dimensions of a step's space that its values have before they are reduced."""
-        return self.dims(tuple(placed.space))
 
     def finish(self, placed: PlacedStep) -> None:
         """What an accumulator has taken in becomes the value of its step."""

@@ -12,6 +12,8 @@ from ..names import comment
 from ..to_torch.loops import PrintCall
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_permuted
+from .narrow import given as as_argument
+from .narrow import given_as_bytes
 from .nest_indices import LEAST_SIDE, Dimension
 from .nest_memory import WIDE
 from .nests import NestKernel
@@ -45,14 +47,15 @@ def _launch(kernel: NestKernel, call: KernelCall, source: TorchSource) -> list[s
     for inner, outer in zip(body.inputs, call.inputs, strict=True):
         known = kernel.buffers[inner]
         operand = source.buffers[outer]
-        given.append(f"{torch_permuted(operand, known.layout)}.contiguous()" if known.type.shape else operand)
+        operand = f"{torch_permuted(operand, known.layout)}.contiguous()" if known.type.shape else operand
+        given.append(as_argument(operand, known.type.dtype, source))
     for inner, outer in zip(body.outputs, call.outputs, strict=True):
         known, sizes = kernel.buffers[inner], kernel.whole_shape(inner)
         stored = source.shape(sizes[axis] for axis in known.layout)
         memory = source.made("empty", stored, known.type.dtype)
         target = source.buffers[outer]
         made.append(f"{target} = {torch_permuted(memory, [known.layout.index(k) for k in range(len(sizes))])}")
-        given.append(target)
+        given.append(given_as_bytes(target, known.type.dtype))
     for name, symbol in kernel.used.items():
         source.used_dims.add(symbol)
         given.append(f"{name}={source.dims[symbol]}")

@@ -13,6 +13,7 @@ from ...ir.program import Buffer, KernelCall, Program
 from ..copied_functions import functions_in
 from ..names import Names
 from ..source import Source
+from .narrow import zero
 from .nest_indices import Dimension, NestIndices, loops_of_nest
 from .nest_values import TileValue, spread
 
@@ -176,9 +177,8 @@ class NestMemory:
         if key not in self.loaded:
             dimensions = tuple(each for _, each in tile)
             name = self.names.identifier(self.operands.get(root, root))
-            mask = self.mask(dimensions)
-            self.line(f"{name} = tl.load({address}{f', mask={mask}, other=0' if mask else ''})")
-            dtype = self.buffers[root].type.dtype
+            mask, dtype = self.mask(dimensions), self.buffers[root].type.dtype
+            self.line(f"{name} = tl.load({address}{f', mask={mask}, other={zero(dtype)}' if mask else ''})")
             axes = tuple(axis for axis, _ in tile)
             self.loaded[key] = TileValue(name, dtype, axes, dimensions, is_padded=True)
         return self.loaded[key]

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir import DType
+from ...ir.dtypes import HALVES, NARROW, factor_dtype
 from ...ir.loop_steps import NoForm, Operand, Step
 from ...ir.program import Program
 from ...ir.scalar import Argument, Call
 from ..names import docstring_text
 from ..typed_scalars import TypedValue, within
+from .narrow import as_half, written
 from .nest_indices import LEAST_SIDE, Batch, Dimension
 from .nest_memory import NestMemory
 from .nest_values import TilePrinter, TileValue, is_small, spread, turned
 from .reductions import REDUCTIONS
-from .scalars import HALVES, TRITON_DTYPES, computed_dtype
+from .scalars import TRITON_DTYPES, computed_dtype
 
 
 class NestSteps(NestMemory):
@@ -35,7 +37,7 @@ class NestSteps(NestMemory):
         for operand in step.operands:
             value = self.operand(operand.buffer, types)
             places = [order.index(operand.axes[axis]) for axis in value.axes]
-            code = spread(turned(value.computed, places), [k in places for k in range(len(order))])
+            code = spread(turned(value.computed(self.helpers), places), [k in places for k in range(len(order))])
             operands.append(TypedValue(code, computed_dtype(value.dtype)))
             covered.update(places)
         statements: list[str] = []
@@ -62,6 +64,7 @@ class NestSteps(NestMemory):
             code = self.elementwise(step, types, space)
             if step.reduction is not None:
                 code = self.reduced(step, types, code, space)
+        code = written(code, dtype, self.helpers)
         name = code if code.isidentifier() else self.known.get(code, "")
         if not name:
             name = self.known[code] = self._name(step, types)
@@ -76,22 +79,26 @@ class NestSteps(NestMemory):
         return self.names.identifier(hint)
 
     def _conversion(self, step: Step, types: Program, dtype: DType) -> TileValue | None:
-        """To and from half precision: the numbers are kept in it, since products take them so."""
+        """To and from what is stored in fewer bits: the numbers are kept so, since products take them."""
         if not isinstance(step.expression, Argument) or step.reduction is not None:
             return None
         (operand,) = step.operands
         value = self.operand(operand.buffer, types)
         if operand.axes != step.result:
             return None
-        if value.dtype in HALVES and dtype is DType.float32:
-            return replace(
-                value, code=f"{value.code}.to(tl.float32)", dtype=dtype, half=value.code, half_dtype=value.dtype
-            )
-        if dtype in HALVES and value.dtype is not dtype:
-            name = self._name(step, types)
-            self.line(f"{name} = {within(value.computed)}.to({TRITON_DTYPES[dtype]})")
+        if value.dtype in NARROW and dtype is DType.float32:
+            return replace(value, code=value.computed(self.helpers), dtype=dtype, stored=(value.code, value.dtype))
+        if dtype in NARROW and value.dtype is not dtype:
+            name, code = self._name(step, types), value.computed(self.helpers)
+            self.line(f"{name} = {self._narrowed(code, dtype)}")
             return TileValue(name, dtype, value.axes, value.dimensions)
         return None
+
+    def _narrowed(self, code: str, dtype: DType) -> str:
+        """Values of float32 as they are stored."""
+        if dtype in HALVES:
+            return f"{within(code)}.to({TRITON_DTYPES[dtype]})"
+        return written(code, dtype, self.helpers)
 
     def reduced(self, step: Step, types: Program, code: str, space: Sequence[tuple[int, Dimension]]) -> str:
         """A tile reduced along the axes that the result lacks."""
@@ -127,19 +134,27 @@ class NestSteps(NestMemory):
         self, step: Step, types: Program, left: tuple[Operand, list[int]], right: tuple[Operand, list[int]], total: str
     ) -> str:
         values = [self.operand(operand.buffer, types) for operand, _ in (left, right)]
-        are_halves = values[0].half is not None and values[1].half is not None
-        are_halves = are_halves and values[0].half_dtype is values[1].half_dtype
+        factors = _factor_dtype(*values)
         gone = [each for axis, each in self.indices.tile(step.sizes) if axis not in step.result]
         codes = []
         for value, (operand, wanted) in zip(values, (left, right), strict=True):
-            code = value.half if are_halves and value.half is not None else value.computed
+            code = value.computed(self.helpers)
+            if factors in HALVES and value.stored is not None:
+                code = as_half(*value.stored, self.helpers, factors)
             if not value.is_padded and (mask := self.mask(value.dimensions, gone)):
                 code = f"tl.where({mask}, {code}, 0.0)"  # beyond the end there may be anything, infinities too
             order = [operand.axes[axis] for axis in value.axes]
             codes.append(code if order == wanted else f"tl.trans({code})")
         dtype = types.buffer_map()[step.buffer].type.dtype
-        precision = ', input_precision="tf32x3"' if computed_dtype(dtype) is DType.float32 and not are_halves else ""
+        precision = ', input_precision="tf32x3"' if factors is DType.float32 else ""
         wide = ", out_dtype=tl.float64" if dtype is DType.float64 else ""
         if dtype not in (DType.float64, DType.float32):
             raise NoForm(f"products of {dtype}")
         return f"tl.dot({', '.join(codes)}{f', {total}' if total else ''}{precision}{wide})"
+
+
+def _factor_dtype(left: TileValue, right: TileValue) -> DType:
+    """What tiles are multiplied in: a half that has the stored numbers of both, where they are conversions of such."""
+    if left.dtype is not DType.float32 or left.stored is None or right.stored is None:
+        return computed_dtype(left.dtype)
+    return factor_dtype(left.stored[1], right.stored[1], DType.float32)

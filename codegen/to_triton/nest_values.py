@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from ...ir import DType
 from ..typed_scalars import TypedValue
+from .narrow import widened
 from .nest_indices import Dimension
-from .scalars import HALVES, TritonPrinter
+from .scalars import TritonPrinter
 
 _INDEXED = re.compile(r"\((\w+\[[^\[\]()]*\])\)\Z")
 _MOST_ELEMENTS = 32768  # of a tile with three dimensions
@@ -19,22 +20,20 @@ _MOST_ELEMENTS = 32768  # of a tile with three dimensions
 class TileValue:
     """A tile: its source, dtype, and which axis of the tensor each of its dimensions runs along.
 
-    ``half`` is the source of the same numbers in half precision, where they are a conversion of these.
-    ``is_padded`` says that it is zero where it overhangs.
+    ``stored`` is the source of the same numbers in fewer bits, where they are a conversion of these; of 8 bits, as they
+    were read or are to be written.  ``is_padded`` says that it is zero where it overhangs.
     """
 
     code: str
     dtype: DType
     axes: tuple[int, ...]
     dimensions: tuple[Dimension, ...]
-    half: str | None = None
-    half_dtype: DType | None = None
+    stored: tuple[str, DType] | None = None
     is_padded: bool = False
 
-    @property
-    def computed(self) -> str:
+    def computed(self, helpers: set[str]) -> str:
         """The source in what a kernel computes in."""
-        return f"{self.code}.to(tl.float32)" if self.dtype in HALVES else self.code
+        return widened(self.code, self.dtype, helpers)
 
 
 class TilePrinter(TritonPrinter):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
+from ...ir.dtypes import NARROW
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm, steps_of
 from ..names import docstring_text
@@ -17,7 +18,6 @@ from .nest_columns import Columns
 from .nest_indices import LEAST_SIDE
 from .nest_steps import NestSteps
 from .nest_values import turned
-from .scalars import HALVES
 
 _INDENT = "    "
 _LINE = 110
@@ -62,7 +62,7 @@ class NestKernel(NestSteps):
     @property
     def stages(self) -> int:
         """How many blocks of columns are in shared memory at once: of full precision there is room for one."""
-        return 2 if any(self.buffers[each].type.dtype in HALVES for each in self.parameters) else 1
+        return 2 if any(self.buffers[each].type.dtype in NARROW for each in self.parameters) else 1
 
     # --- after the loop ------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from ...ir.loop_steps import MOST_WHOLE, NoForm
 from ...ir.program import KernelCall
 from ..names import comment
 from ..to_torch.operations import reduced
-from ..to_torch.source import TorchSource, torch_dtype, torch_permuted
+from ..to_torch.source import TorchSource, torch_permuted, torch_rounded
+from .narrow import given as as_argument
 from .nest_indices import LEAST_SIDE
 from .products import ProductKernel, listed
 from .scalars import computed_dtype
@@ -88,8 +89,7 @@ class _Launch:
             dtype = computed_dtype(type.dtype)  # half precision only once all parts are added up
             shape = f"({blocks}{inside or ','})"
             made.append(f"{name} = {self.source.made('empty', shape, dtype)}")
-            rounded = "" if dtype is type.dtype else f".to({torch_dtype(type.dtype)})"
-            after.append(f"{target} = {reduced(how, name, [0], dtype, self.source)}{rounded}")
+            after.append(f"{target} = {torch_rounded(reduced(how, name, [0], dtype, self.source), dtype, type.dtype)}")
         made += self._workspace()
         self.source.helpers.add("_is_wide")
         wide = self.source.temporary("wide")
@@ -135,7 +135,7 @@ class _Launch:
         return [f"{self.parts} = {self.source.made('empty', shape, dtype)}"]
 
     def _launch(self, kernel: ProductKernel, wide: str) -> list[str]:
-        given = [self.given[buffer] for buffer in kernel.pointers]
+        given = [self._pointer(buffer) for buffer in kernel.pointers]
         given += [self.parts] if len(self.kernels) > 1 else []
         given += [expression.format(tensor=self.given[buffer]) for buffer, expression in kernel.strides]
         given += [self.source.size(kernel.axes.count(group)) for group in kernel.counts]
@@ -150,6 +150,12 @@ class _Launch:
         given.append(f"num_warps={kernel.tile.warps}")
         given += [f"num_stages={kernel.tile.stages}"] if not kernel.summing else []
         return listed(f"{kernel.name}[({self._grid(kernel)},)](", given, ")", _LINE)
+
+    def _pointer(self, buffer: str) -> str:
+        """A tensor as an argument."""
+        tensor = self.given[buffer]
+        is_part = buffer in self.last.form.parts
+        return tensor if is_part else as_argument(tensor, self.buffers[buffer].type.dtype, self.source)
 
     def _constant(self, value: str, kernel: ProductKernel) -> str:
         """A number of the tile; the length of a side that is a whole group depends on the sizes at the call."""

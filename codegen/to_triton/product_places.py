@@ -101,7 +101,7 @@ class ProductPlaces:
     @property
     def takes_precision(self) -> bool:
         """Whether operands may be rounded as torch's setting says."""
-        return not self.summing and self.form.dtypes[self.form.product] is DType.float32
+        return not self.summing and self.form.numbers.factors is DType.float32
 
     def constants(self) -> dict[str, str]:
         """The numbers of the tile, by the names of the kernel's parameters."""

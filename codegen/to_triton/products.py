@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...ir import DType
+from ...ir.dtypes import EIGHTS, HALVES, NARROW
 from ...ir.kernels import FusedProduct
 from ...ir.loop_steps import NoForm
 from ...ir.product_form import Axes, ProductStep
 from ...ir.scalar import Argument
 from ..source import Source
-from ..typed_scalars import TypedValue, within
+from ..typed_scalars import TypedValue
+from .narrow import as_half, rounded, widened, written, zero
 from .product_places import INDENT, LINE, PLACES, Dims, ProductPlaces
 from .reductions import REDUCTIONS, expanded
-from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
+from .scalars import TritonPrinter, computed_dtype
 
 
 class ProductKernel(ProductPlaces):
@@ -74,7 +76,7 @@ class ProductKernel(ProductPlaces):
             mask = self._mask(side, dims)
             name = self.names.identifier(self.hints[buffer])
             place = self._short(buffer, self._address(buffer, indices, side), f"{name} = tl.load(, other=0){mask}")
-            code = f"tl.load({place}{f', mask={mask}, other=0' if mask else ''})"
+            code = f"tl.load({place}{f', mask={mask}, other={zero(self.dtypes[buffer])}' if mask else ''})"
             if not dims:  # as a tile, since the interpreter compares no scalars with tiles
                 code = f"tl.broadcast_to({code}, [1, 1])"
             self._line(f"{name} = {code}")
@@ -82,14 +84,12 @@ class ProductKernel(ProductPlaces):
         return known
 
     def _operand(self, buffer: str, indices: Axes, side: str) -> tuple[TypedValue, Dims]:
-        """A value that a step reads: of a step before it, or from memory, half precision made float32."""
+        """A value that a step reads: of a step before it, or from memory, what is stored in fewer bits made float32."""
         if buffer in self.values:
             code, dims = self.values[buffer]
             return TypedValue(code, self.dtypes[buffer]), dims
         code, dims = self._load(buffer, indices, side)
-        if self.dtypes[buffer] in HALVES:
-            code = f"{code}.to(tl.float32)"
-        return TypedValue(code, self.dtypes[buffer]), dims
+        return TypedValue(widened(code, self.dtypes[buffer], self.helpers), self.dtypes[buffer]), dims
 
     def _computed(self, each: ProductStep, side: str) -> tuple[str, Dims]:
         """A step's values before its reduction."""
@@ -104,8 +104,8 @@ class ProductKernel(ProductPlaces):
         code = TritonPrinter(statements, self.names.identifier, self.helpers, 2).print(
             each.step.expression, operands, dtype
         )
-        if isinstance(each.step.expression, Argument) and dtype in HALVES and operands[0].dtype is not dtype:
-            code = f"{within(code)}.to({TRITON_DTYPES[dtype]}).to(tl.float32)"
+        if isinstance(each.step.expression, Argument) and dtype in NARROW and operands[0].dtype is not dtype:
+            code = rounded(code, dtype, self.helpers)
         for text in statements:
             self._line(text)
         return code, dims
@@ -153,19 +153,23 @@ class ProductKernel(ProductPlaces):
         made = {each.step.buffer for each in self.form.before}
         if buffer not in made:
             name, dims = self._load(buffer, indices, side)
-            return self._whole_tile(name, dims, side)
+            return self._whole_tile(self._factor(name, self.dtypes[buffer]), dims, side)
         dims = frozenset[int]()
         for each in self._makers(buffer):
             code, dims = self._computed(each, side)
             self.values[each.step.buffer] = self._named(each.step.buffer, code), dims
-        dtype = self.dtypes[buffer]
-        name = self.values[buffer][0]
+        code, dtype = self.values[buffer][0], self.dtypes[buffer]
         if self._is_partial("inner"):
-            name = f"tl.where(k_{side}_mask, {name}, 0.0)"
+            code = f"tl.where(k_{side}_mask, {code}, 0.0)"
             dims |= {PLACES[side]["inner"]}
-        if dtype in HALVES:
-            name = f"{within(name)}.to({TRITON_DTYPES[dtype]})"
-        return self._whole_tile(name, dims, side)
+        if dtype in EIGHTS:
+            code = written(code, dtype, self.helpers)
+        return self._whole_tile(self._factor(code, dtype if dtype in EIGHTS else computed_dtype(dtype)), dims, side)
+
+    def _factor(self, code: str, dtype: DType) -> str:
+        """A tile of ``dtype`` as it is multiplied."""
+        factors = self.form.numbers.factors
+        return as_half(code, dtype, self.helpers, factors) if factors in HALVES else code
 
     def _whole_tile(self, code: str, dims: Dims, side: str) -> str:
         """The value as a matrix: repeated along what it has not, where an axis has one position."""
@@ -250,6 +254,7 @@ class ProductKernel(ProductPlaces):
         elif dims - its:
             extents = [f"BLOCK_{'MN'[k]}" if k in dims else "1" for k in (0, 1)]
             value = f"tl.broadcast_to({value}, [{', '.join(extents)}])"
+        value = value if parts else written(value, self.dtypes[buffer], self.helpers, self.pointer(buffer))
         mask = self._mask("after", dims)
         place = self._short(buffer, address, f"tl.store(, {value}){mask}")
         self._line(f"tl.store({place}, {value}{f', mask={mask}' if mask else ''})")

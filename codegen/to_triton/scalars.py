@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from ...ir import DType
+from ...ir.dtypes import NARROW
 from ...ir.loop_steps import NoForm
 from ...ir.scalar import Number
 from ..coefficients import wrapped
@@ -17,8 +18,6 @@ TRITON_DTYPES = {
     DType.int64: "tl.int64", DType.uint8: "tl.uint8", DType.float16: "tl.float16", DType.bfloat16: "tl.bfloat16",
     DType.float32: "tl.float32", DType.float64: "tl.float64",
 }  # fmt: skip
-# Half precision is what is stored; a kernel computes in float32.
-HALVES = (DType.float16, DType.bfloat16)
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",
     "ge": ">=",
@@ -35,9 +34,11 @@ _MOST_FACTORS = 8
 
 def computed_dtype(dtype: DType) -> DType:
     """What a kernel computes values of ``dtype`` in; raises ``NoForm`` where Triton has no such values."""
+    if dtype in NARROW:
+        return DType.float32
     if dtype not in TRITON_DTYPES:
         raise NoForm(f"dtype {dtype}")
-    return DType.float32 if dtype in HALVES else dtype
+    return dtype
 
 
 class TritonPrinter(TypedPrinter):

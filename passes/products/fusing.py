@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from ...ir import DType
 from ...ir.dims import evaluate
+from ...ir.dtypes import EIGHTS
 from ...ir.kernels import BlockLoop, Contraction, FusedProduct, ProductTile
 from ...ir.product_form import ProductForm
 from ...ir.program import KernelCall, Program, planned_peak, verify_program
 from ...ir.scalar import Call, Scalar, postorder
 from .groups import Group, Groups, read_bytes, remarked
+from .stored import with_stored_operands
 from .tiles import BYTES_A_SECOND, LAUNCH_SECONDS, LONG_SERIES, SERIES, WORTHWHILE, ProductSize, best_tiles
 
 # Functions that are one instruction or two, and those that take several series; the others take one.
@@ -27,6 +29,8 @@ _CHEAP = frozenset(
 _LONG = frozenset(("erfc", "erf", "arcsin", "arccos", "arctan", "arctan2", "softplus", "logaddexp", "log1p"))
 
 
+# As many cheap functions as a conversion of an element counts for.
+_CONVERSION = 2
 # Of a program and sizes, the seconds that a call takes; None where that cannot be measured.
 Measure = Callable[[Program, Mapping[str, int]], float | None]
 _TRIED = 8  # tiles that are measured
@@ -51,7 +55,8 @@ _DEFAULT = ProductOptions()
 def fuse_products(program: Program, sizes: Mapping[str, int], options: ProductOptions = _DEFAULT) -> Program:
     """``program`` with a :class:`FusedProduct` for each contraction that gains by it, by planned time.
 
-    A product with nothing around it stays the library's.
+    A product with nothing around it stays the library's, unless that would need copies of what is stored in fewer bits.
+    Products of conversions to float32 are those of what is stored (:mod:`.stored`).
 
     >>> import otus
     >>> from otus.ir.program import program_text
@@ -65,9 +70,9 @@ def fuse_products(program: Program, sizes: Mapping[str, int], options: ProductOp
           out0: bf16[512,512] = apply map   t0   # 512 KiB, epilogue of t0, frees t0
     <BLANKLINE>
     """
+    program = found = with_stored_operands(program)
     if any(binding.symbol not in sizes for binding in program.dims):
         return program
-    found = program
     for name in [call.outputs[0] for call in program.calls]:
         call = next((each for each in found.calls if each.outputs[0] == name), None)
         if call is None:
@@ -111,8 +116,9 @@ class _Contest:
 
     def kernel(self, tile: ProductTile, seconds: float, separately: float, measured: bool = False) -> FusedProduct:
         """The kernel with a tile, and why."""
-        moved = self.size.moved, self.moved
-        return FusedProduct(self.group.body, self.group.form.product, tile, moved, (seconds, separately), measured)
+        form, moved = self.group.form, (self.size.moved, self.moved)
+        numbers = form.numbers if {form.numbers.left, form.numbers.right} != {form.dtypes[form.product]} else None
+        return FusedProduct(self.group.body, form.product, tile, numbers, moved, (seconds, separately), measured)
 
 
 def _chosen(program: Program, call: KernelCall, sizes: Mapping[str, int], options: ProductOptions) -> Program:
@@ -143,7 +149,7 @@ def _contests(
         size = _product_size(group, sizes, count, options.tf32)
         tiles = best_tiles(size, not options.save_memory, _TRIED) if size is not None else ()
         if size is not None and tiles:
-            yield _Contest(group, size, tiles, *_separately(group, size, count))
+            yield _Contest(group, size, tiles, *_separately(group, size, count, options.tf32))
 
 
 def _planned(contest: _Contest) -> FusedProduct:
@@ -179,28 +185,33 @@ def _product_size(group: Group, sizes: Mapping[str, int], count: Mapping[str, in
     sides = _functions_before(form)
     after = sum(_functions(each.step.expression) for each in form.after)
     moved = read_bytes([*group.body.inputs, *group.body.outputs], count)
-    dtype = form.dtypes[form.product]
-    cores = tf32 or dtype is not DType.float32
+    numbers = form.numbers
     return ProductSize(
         extent["batch"],
         extent["rows"],
         extent["columns"],
         extent["inner"],
-        dtype,
+        numbers.factors,
         moved,
-        cores,
+        _has_cores(numbers.factors, tf32),
         sides,
         after,
         form.whole,
+        stored=(numbers.left.bits, numbers.right.bits),
     )
+
+
+def _has_cores(dtype: DType, tf32: bool) -> bool:
+    """Whether tensor cores multiply such numbers."""
+    return tf32 or dtype is not DType.float32
 
 
 def _functions_before(form: ProductForm) -> tuple[int, int]:
     """The functions for each element of the left and of the right operand."""
     made = {each.step.buffer: each for each in form.before}
     totals = []
-    for name, _ in (form.left, form.right):
-        total, wanted = 0, [name]
+    for (name, _), stored in ((form.left, form.numbers.left), (form.right, form.numbers.right)):
+        total, wanted = 0 if stored is form.numbers.factors else _CONVERSION, [name]
         while wanted:
             each = made.get(wanted.pop())
             if each is not None:
@@ -219,14 +230,37 @@ def _functions(expression: Scalar) -> int:
     )
 
 
-def _separately(group: Group, size: ProductSize, count: Mapping[str, int]) -> tuple[int, float]:
+def _separately(group: Group, size: ProductSize, count: Mapping[str, int], tf32: bool) -> tuple[int, float]:
     """The bytes and the planned seconds of the calls one by one."""
     moved = [read_bytes([*call.inputs, *call.outputs], count) for call in group.calls]
     place = [call.outputs[0] for call in group.calls].index(group.form.product)
-    around = sum(moved) - moved[place]
-    seconds = dataclasses.replace(size, moved=moved[place]).library_seconds
-    seconds += LAUNCH_SECONDS * (len(moved) - 1) + max(around / BYTES_A_SECOND, size.functions_seconds)
-    return sum(moved), seconds
+    copies = _library_copies(group, group.calls[place], count)
+    around = sum(moved) - moved[place] + sum(copies)
+    dtype = _library_dtype(group, group.calls[place])
+    alone = dataclasses.replace(size, dtype=dtype, cores=_has_cores(dtype, tf32), stored=(dtype.bits, dtype.bits))
+    seconds = dataclasses.replace(alone, moved=moved[place]).library_seconds
+    launches = len(moved) - 1 + len(copies)
+    seconds += LAUNCH_SECONDS * launches + max(around / BYTES_A_SECOND, size.functions_seconds)
+    return sum(moved) + sum(copies), seconds
+
+
+def _library_dtype(group: Group, contraction: KernelCall) -> DType:
+    """What the library multiplies in: 8-bit floats as float32, unless they are said to be factors of another dtype."""
+    assert isinstance(contraction.kernel, Contraction)
+    if contraction.kernel.numbers is not None:
+        return contraction.kernel.numbers.factors
+    dtype = group.form.dtypes[group.form.product]
+    return DType.float32 if dtype in EIGHTS else dtype
+
+
+def _library_copies(group: Group, contraction: KernelCall, count: Mapping[str, int]) -> list[int]:
+    """The bytes that are read and written for each operand, or result, that the library needs in another dtype."""
+    dtype, copies = _library_dtype(group, contraction), []
+    for name in dict.fromkeys((*contraction.inputs, *contraction.outputs)):
+        its = group.body.buffer_map()[name].type.dtype
+        if its is not dtype and (name in contraction.inputs or its in EIGHTS):
+            copies.append(count[name] + count[name] * dtype.bits // its.bits)
+    return copies
 
 
 def _with_kernel(program: Program, group: Group, kernel: FusedProduct) -> Program:

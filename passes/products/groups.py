@@ -39,7 +39,10 @@ class Groups:
         self.place = {id(call): k for k, call in enumerate(program.calls)}
 
     def around(self, contraction: KernelCall) -> Iterator[Group]:
-        """Every group of a contraction and more that has a form, in which each more is next to what is in it."""
+        """Every group of a contraction and more that has a form, in which each more is next to what is in it.
+
+        A contraction alone is one only where it has numbers in other dtypes than they are multiplied in.
+        """
         sides = [self._before(name) for name in contraction.inputs]
         choices = (
             [[()], [()]] if len(set(contraction.inputs)) == 1 else [[(), side] if side else [()] for side in sides]
@@ -49,7 +52,7 @@ class Groups:
                 after: tuple[KernelCall, ...] = ()
                 for following in (None, *self._after(contraction)):
                     after = (*after, following) if following is not None else after
-                    if not (left or right or after):
+                    if not (left or right or after or _converts(contraction.kernel)):
                         continue
                     group = self._group((*left, *right, contraction, *after), contraction.outputs[0])
                     if group is not None:
@@ -111,6 +114,12 @@ class Groups:
         }
         buffers = tuple(_as(self.buffers[name], role) for name, role in roles.items())
         return Program("body", inputs, outputs, buffers, (), remarked(calls), (), outputs)
+
+
+def _converts(kernel: Kernel) -> bool:
+    """Whether operands of a contraction are not as they are multiplied."""
+    numbers = kernel.numbers if isinstance(kernel, Contraction) else None
+    return numbers is not None and {numbers.left, numbers.right} != {numbers.factors}
 
 
 def _as(buffer: Buffer, role: str) -> Buffer:

@@ -45,6 +45,7 @@ class ProductSize:
     ``before`` are the functions applied to each element of the left and the right operand, ``after`` those to each
     of the result; ``moved`` are the bytes read and written once.  ``cores`` says that tensor cores multiply.
     ``whole`` are the groups that one tile has all of, and ``parts`` the results that programs give parts of.
+    Numbers are multiplied in ``dtype``, and read with so many bits as ``stored`` says of each side (0: as many).
     """
 
     batch: int
@@ -58,6 +59,7 @@ class ProductSize:
     after: int = 0
     whole: frozenset[str] = frozenset()
     parts: int = 0
+    stored: tuple[int, int] = (0, 0)
 
     def rate(self, library: bool) -> float:
         """Operations a second of the library's kernels, or of ours."""
@@ -104,7 +106,8 @@ def seconds_of(size: ProductSize, tile: ProductTile, library: bool = False) -> f
     flops = 2.0 * size.batch * size.rows * size.columns * size.inner
     computing = flops / size.rate(library) * _waves(size, tile, library)
     across, down = -(-size.columns // tile.columns), -(-size.rows // tile.rows)
-    operands = size.batch * size.inner * (size.rows * across + size.columns * down)
+    left, right = ((bits or size.dtype.bits) / 8 for bits in size.stored)
+    operands = size.batch * size.inner * (size.rows * across * left + size.columns * down * right)
     functions = size.batch * size.inner * (size.rows * across * size.before[0] + size.columns * down * size.before[1])
     functions += size.batch * size.rows * size.columns * size.after
     rounds = math.ceil(_programs(size, tile) / _at_once(tile))
@@ -115,7 +118,7 @@ def seconds_of(size: ProductSize, tile: ProductTile, library: bool = False) -> f
     if tile.splits > 1:
         written = 2 * tile.splits * size.batch * size.rows * size.columns * max(size.dtype.bits // 8, 4)
         moving += LAUNCH_SECONDS + written / _CACHED_BYTES_A_SECOND
-    reading = operands * (size.dtype.bits // 8) / (_CACHED_BYTES_A_SECOND * (2 if library else 1))
+    reading = operands / (_CACHED_BYTES_A_SECOND * (2 if library else 1))
     # They go on at the same time, but not quite.
     return (
         LAUNCH_SECONDS

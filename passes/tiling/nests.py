@@ -1,19 +1,21 @@
 """A pass over scores as loops over blocks: batch indices one position at a time, then the two long indices.
 
-Half precision is what is stored: within the loops values are float32, and products round their factors to what is
-stored, so that they are products of halves added up in float32.
+Half precision and less is what is stored: within the loops values are float32, and products round their factors to
+what is stored, so that they are products of halves added up in float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import DType, Node, Size, build, make
 from ...ir import operations as ops
 from ...ir.dims import dim
-from ...ir.scalar import argument, call
+from ...ir.dtypes import HALVES, NARROW, can_cast_safely, factor_dtype
+from ...ir.scalar import Number, argument, call
 from ...ir.traverse import rebuild
 from ...ir.types import TensorType
 from .levels import Levels
@@ -21,8 +23,6 @@ from .scores import Scores
 from .spaces import Labels, space_of
 from .sweeps import Sweep
 from .traffic import is_matrix_product
-
-HALVES = (DType.float16, DType.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class _Tile:
                 continue
             stack.pop()
             operands = [self.value(x, each) for x, each in zip(current.operands, its, strict=True)]
-            self.values[current] = self._applied(current, operands, self._labels(current))
+            self.values[current] = self._score(current, operands)
         return self.values[node]
 
     def collect(self, wanted: Sequence[Node]) -> None:
@@ -209,6 +209,14 @@ class _Tile:
         known = self.nest.wide.get(node) or self.nest.new[node]
         return _widened(self.nest.placeholder(self.nest.place(known, labels), self.depth))
 
+    def _score(self, node: Node, operands: Sequence[Node]) -> Node:
+        """The node's operation; scales of what is multiplied as it is stored come after the product."""
+        labels = self._labels(node)
+        plain, factors = zip(*map(_unscaled, operands), strict=True) if operands else ((), ())
+        if is_matrix_product(node) and node.type.dtype is DType.float32 and _are_stored(plain):
+            return build.scale(math.prod(factors), self._applied(node, plain, labels))
+        return self._applied(node, operands, labels)
+
     def _applied(self, node: Node, operands: Sequence[Node], labels: Labels) -> Node:
         """The node's operation on these operands; ``labels`` are the indices of its result."""
         op, space = node.op, space_of(node)
@@ -216,7 +224,7 @@ class _Tile:
         if isinstance(op, ops.Broadcast):
             shape = [self.sizes.get(label, size) for label, size in zip(labels, op.shape, strict=True)]
             return build.broadcast(operands[0], op.axes, shape)
-        if is_matrix_product(node) and node.type.dtype in HALVES:
+        if is_matrix_product(node) and node.type.dtype in NARROW:
             operands = [_rounded(x, node.type.dtype) for x in operands]
         return _widened(rebuild(node, operands))
 
@@ -227,7 +235,22 @@ class _Tile:
 
 
 def _widened(node: Node) -> Node:
-    return build.cast(node, DType.float32) if node.type.dtype in HALVES else node
+    return build.cast(node, DType.float32) if node.type.dtype in NARROW else node
+
+
+def _unscaled(node: Node) -> tuple[Node, Number]:
+    """What a node is a multiple of, and the factor."""
+    op = node.op
+    if isinstance(op, ops.LinearCombination) and op.inputs == (tuple(range(op.rank)),):
+        return node.operands[0], op.coefficients[0]
+    return node, 1
+
+
+def _are_stored(factors: Sequence[Node]) -> bool:
+    """Whether factors are conversions of numbers of which there is a half with those of all."""
+    stored = [x.operands[0].type.dtype for x in factors if isinstance(x.op, ops.Cast)]
+    is_exact = all(can_cast_safely(x, DType.float32) for x in stored)
+    return len(stored) == 2 and is_exact and factor_dtype(stored[0], stored[1], DType.float32) in HALVES
 
 
 def _rounded(node: Node, dtype: DType) -> Node:

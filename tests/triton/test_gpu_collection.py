@@ -24,6 +24,7 @@ def test_tests_for_gpus_are_collected(tmp_path: Path) -> None:
     listed = [text for text in done.stdout.splitlines() if "::" in text]
     assert len(listed) > 50
     assert {text.partition("::")[0] for text in listed} == {
+        "tests/triton/test_eight_bits_gpu.py",
         "tests/triton/test_gpu.py",
         "tests/triton/test_nests_gpu.py",
         "tests/triton/test_products_gpu.py",

@@ -54,6 +54,39 @@ def test_values(sizes: tuple[int, int, int], dtype: str) -> None:
     assert torch.equal(f(*tensors), f(*tensors))
 
 
+STORED = {
+    "bfloat16": torch.bfloat16, "float16": torch.float16, "float8_e4m3": torch.float8_e4m3fn,
+    "float8_e5m2": torch.float8_e5m2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("left", "right"), [*((x, x) for x in STORED), ("bfloat16", "float8_e4m3"),
+                                             ("float8_e5m2", "float16"), ("float8_e4m3", "float8_e5m2")])  # fmt: skip
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_products_that_are_added_up_in_float32(sizes: tuple[int, int, int], left: str, right: str, after: bool) -> None:
+    """By a kernel, or by cuBLAS; 8-bit floats too lose no more digits than float32 does."""
+    rows, inner, columns = sizes
+    x, w = otus.tensor("x", (rows, inner), dtype=left), otus.tensor("w", (inner, columns), dtype=right)
+    product = otus.cast(x, "float32") @ otus.cast(w, "float32")
+    f = otus.compile(otus.relu(product) if after else product, backend="triton")
+    torch.manual_seed(0)
+    a = torch.randn((rows, inner), device="cuda").to(STORED[left])
+    b = torch.randn((inner, columns), device="cuda").to(STORED[right])
+    exact = a.double() @ b.double()
+    found = f(a, b)
+    assert found.dtype == torch.float32
+    assert worst(found, torch.relu(exact) if after else exact) <= 5e-5  # of 8 bits as they are, 1e-3
+    assert torch.equal(found, f(a, b))
+
+
+def test_batches_that_are_added_up_in_float32() -> None:
+    x, w = otus.tensor("x", (64, 48), dtype="bfloat16"), otus.tensor("w", (5, 48, 80), dtype="bfloat16")
+    f = otus.compile(otus.einsum("ij,bjk->bik", otus.cast(x, "float32"), otus.cast(w, "float32")), backend="triton")
+    a, b = torch.randn((64, 48), device="cuda").bfloat16(), torch.randn((5, 48, 80), device="cuda").bfloat16()
+    assert worst(f(a, b), a.double() @ b.double()) <= 1e-5
+
+
 def test_tensor_float_32_is_torchs_setting() -> None:
     sizes = (512, 256, 512)
     tensors = given(*sizes, "float32")
