@@ -10,9 +10,9 @@ from ...ir.dims import dim, product
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm
 from ...ir.program import Buffer, KernelCall, Program
-from ..copied_functions import functions_in
 from ..names import Names
 from ..source import Source
+from .copied_helpers import HELPER_NAMES
 from .nest_indices import Dimension, NestIndices, loops_of_nest
 from .nest_values import TileValue, spread
 
@@ -37,7 +37,7 @@ class NestMemory:
         self.indices = NestIndices(self.loops, sizes)
         self.roots = _roots(loop, self.loops.calls)
         self.body = self.loops.columns.body
-        self.names = Names([*_RESERVED, *functions_in("to_triton/helpers.py")])
+        self.names = Names([*_RESERVED, *HELPER_NAMES])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
