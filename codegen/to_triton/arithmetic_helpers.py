@@ -25,17 +25,17 @@ def _upper(x):
 
 
 @triton.jit
-def _two_to(n, dtype: tl.constexpr):
-    """2**n for whole n, which must be in the range of normal numbers."""
-    bits = ((n.to(tl.int64) + 1023) << 52) if dtype == tl.float64 else ((n.to(tl.int32) + 127) << 23)
-    return bits.to(dtype, bitcast=True)
+def _two_to(n, x):
+    """2**n in the dtype of x, for whole n; it must be in the range of normal numbers."""
+    bits = ((n.to(tl.int64) + 1023) << 52) if x.dtype == tl.float64 else ((n.to(tl.int32) + 127) << 23)
+    return bits.to(x.dtype, bitcast=True)
 
 
 @triton.jit
 def _scaled(x, n):
     """x * 2**n, rounded once; 2**n itself may be out of range."""
     half = n >> 1
-    return x * _two_to(half, x.dtype) * _two_to(n - half, x.dtype)
+    return x * _two_to(half, x) * _two_to(n - half, x)
 
 
 @triton.jit
@@ -193,7 +193,7 @@ def _mod(x, y):
     near = left < 0
     for _ in range(tl.max(left) // digits + 1):
         step = tl.minimum(tl.maximum(left, 0), digits)
-        r = r * _two_to(step, x.dtype)
+        r = r * _two_to(step, x)
         quotient = r / m if x.dtype == tl.float64 else tl.div_rn(r, m)
         below = tl.floor(quotient)
         q = tl.where(quotient - below < 0.5, below, below + 1.0)

@@ -29,7 +29,7 @@ def loop_lines(
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
     name = source.temporary("block_kernel")
     try:
-        kernel = TritonKernel(loop, name, outside, source, sizes, tiling, _anywhere(loop, call, source))
+        kernel = TritonKernel(loop, name, outside, source, sizes, tiling, anywhere(loop, call, source))
         lines = kernel.function()
     except NoForm as reason:
         return [
@@ -41,7 +41,7 @@ def loop_lines(
     return _Launch(kernel, call, source).lines()
 
 
-def _anywhere(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:
+def anywhere(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:
     """The operands that need not be without gaps: what callers give, and views."""
     known = source.program.buffer_map()
     given = zip(loop.body.inputs, (known[name] for name in call.inputs), strict=True)

@@ -12,6 +12,7 @@ from ..names import comment
 from ..to_torch.loops import PrintCall
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_permuted
+from .calls import anywhere
 from .nest_indices import LEAST_SIDE, Dimension
 from .nest_memory import WIDE
 from .nests import NestKernel
@@ -28,7 +29,7 @@ def nest_lines(
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
     name = source.temporary("tile_kernel")
     try:
-        kernel = NestKernel(loop, name, outside, source, sizes)
+        kernel = NestKernel(loop, name, outside, source, sizes, anywhere(loop, call, source))
         lines = kernel.function()
     except NoForm as reason:
         why = comment(f"loops on the host, since there is no kernel here for {reason}")
@@ -45,7 +46,12 @@ def _launch(kernel: NestKernel, call: KernelCall, source: TorchSource) -> list[s
     for inner, outer in zip(body.inputs, call.inputs, strict=True):
         known = kernel.buffers[inner]
         operand = source.buffers[outer]
-        given.append(f"{torch_permuted(operand, known.layout)}.contiguous()" if known.type.shape else operand)
+        if inner in kernel.strides:
+            source.helpers.add("_in_place")
+            made.append(f"{operand} = _in_place({operand}, {', '.join(map(str, kernel.near_axes(inner)))})")
+            given.append(operand)
+        else:
+            given.append(f"{torch_permuted(operand, known.layout)}.contiguous()" if known.type.shape else operand)
     for inner, outer in zip(body.outputs, call.outputs, strict=True):
         known, sizes = kernel.buffers[inner], kernel.whole_shape(inner)
         stored = source.shape(sizes[axis] for axis in known.layout)
@@ -53,6 +59,9 @@ def _launch(kernel: NestKernel, call: KernelCall, source: TorchSource) -> list[s
         target = source.buffers[outer]
         made.append(f"{target} = {torch_permuted(memory, [known.layout.index(k) for k in range(len(sizes))])}")
         given.append(target)
+    for inner, names in kernel.strides.items():
+        operand = source.buffers[dict(zip(body.inputs, call.inputs, strict=True))[inner]]
+        given += [f"{name}={operand}.stride({axis})" for axis, name in enumerate(names)]
     for name, symbol in kernel.used.items():
         source.used_dims.add(symbol)
         given.append(f"{name}={source.dims[symbol]}")

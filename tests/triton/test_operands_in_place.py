@@ -194,3 +194,28 @@ def test_numbers_are_numpys_too() -> None:
     f = compiled(otus.exp(X) + Y.T)
     x, y = np.random.default_rng(0).normal(size=(20, 30))[::-1, ::-1], np.random.default_rng(1).normal(size=(30, 20))
     np.testing.assert_allclose(f(x=x, y=y), np.exp(x) + y.T)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_attention_reads_parts_of_one_tensor(known: bool, copies: list[tuple[int, ...]]) -> None:
+    """Queries, keys and values that lie side by side, head after head; keys turned; one head for all."""
+    sizes = {"b": 2, "h": 3, "n": 70, "m": 45} if known else {}
+    b, h, n, m = (sizes.get(name, name) for name in "bhnm")
+    q, k, v = (otus.tensor(name, (b, h, length, 16)) for name, length in (("q", n), ("k", m), ("v", m)))
+    out = otus.softmax(otus.einsum("bhnd,bhmd->bhnm", q, k), axis=-1) @ v
+    f = compiled([out, otus.vjp(out, [v], [otus.tensor("u", (b, h, n, 16))])[0]])
+    assert f.plan_for(b=2, h=3, n=70, m=45).emitted.source.count("def tile_kernel") == 2
+    both, turned = random(2, 45, 3, 3, 16), random(2, 3, 16, 45).transpose(2, 3)
+    query, key, value = (
+        random(2, 70, 3, 16).transpose(1, 2),
+        both[:, :, 1].transpose(1, 2),
+        both[:, :, 2].transpose(1, 2),
+    )
+    one = both[:, :, 1:2, 0].transpose(1, 2).expand(2, 3, 45, 16)
+    cotangent = random(2, 3, 70, 32)[..., ::2]
+    for keys in (key, turned, one):
+        found, by_value = f(q=query, k=keys, v=value, u=cotangent)
+        weights = torch.softmax(query @ keys.transpose(2, 3), 3)
+        torch.testing.assert_close(found, weights @ value)
+        torch.testing.assert_close(by_value, weights.transpose(2, 3) @ cotangent)
+    assert copies == []
