@@ -54,7 +54,7 @@ class TritonKernel:
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
         self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
         # What positions are called comes first: a dim may have any name, p and c among them.
-        self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *_names_of(self.tile)])
+        self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *self.tile.names])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -350,9 +350,3 @@ class TritonKernel:
         code = REDUCTIONS[step.reduction or ""].reduced(name, sorted(gone), dtype, self.helpers)
         self.values[step.buffer] = self.named(step.buffer, code), dims - gone
         self.write(placed)
-
-
-def _names_of(tile: Tile) -> list[str]:
-    """The names that a kernel has for the dimensions of its tile."""
-    derived = [f"{x.name}{end}" for x in tile.dimensions for end in ("", "_mask", "_count", "_program")]
-    return derived + [x.constant for x in tile.dimensions]

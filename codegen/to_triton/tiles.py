@@ -60,6 +60,12 @@ class Tile:
     iterations: int
     warps: int
 
+    @property
+    def names(self) -> list[str]:
+        """The names that a kernel has for the dimensions."""
+        derived = [f"{x.name}{end}" for x in self.dimensions for end in ("", "_mask", "_count", "_program")]
+        return derived + [x.constant for x in self.dimensions]
+
     def part(self, part: str) -> Dimension | None:
         """The dimension of this part, where the tile has one: of the inner ones, the first."""
         return next((each for each in self.dimensions if each.part == part), None)
