@@ -20,15 +20,18 @@ def _precedes(x, y, or_equal=False):
     return (x.real < y.real) | ((x.real == y.real) & later)
 
 
-def _in_place(x, axis):
+def _in_place(x, *axes):
     """The tensor itself where kernels may read it as it lies, else a copy without gaps.
 
-    Neighbours along the axis must be near, or reading takes longer than a copy; 32 bits must reach all of it.
+    Neighbours along one of the axes must be as near as any, or reading takes longer than a copy; 32 bits must reach
+    all of it, unless it has so many elements that positions take more anyway.
     """
     if x.is_contiguous():
         return x
     last = sum((x.shape[k] - 1) * x.stride(k) for k in range(x.ndim))
-    return x if x.stride(axis) <= 2 and last < 2**30 else x.contiguous()
+    nearest = min((s for n, s in zip(x.shape, x.stride(), strict=True) if n > 1 and s > 0), default=0)
+    near = any(x.stride(k) <= max(nearest, 2) for k in axes)
+    return x if near and last < max(2**30, x.numel()) else x.contiguous()
 
 
 def _rescaled(total, part, before, own):

@@ -4,7 +4,8 @@ Steps share an index where one reads what another made, and where an operand or 
 has one of three parts in a kernel:
 
 * ``parallel``: every step and every result has it, and nothing is reduced over it.  Its positions are spread
-  over the programs; several such indices are one, flattened.
+  over the programs; several such indices are one, flattened.  Where a tensor is read or written with its axes turned,
+  they are two (the second is called ``across``), so that a tile has neighbours in memory of this and of the others.
 * ``combined``: results are combined over it.  Programs take parts of it, and a second reduction combines
   what they give.  An index that only results are reduced over becomes one where programs would be too few,
   or would read memory across its rows, with it inside of their tiles.
@@ -25,6 +26,7 @@ from ...ir.loop_steps import NoForm, Step
 from ...ir.program import Buffer
 
 Index = int
+_SIDE = 16  # positions from which on two sides of a tile are better than one
 _FEW, _LONG = 2048, 2048  # positions that are too few for a GPU, and those that are many for one program
 
 
@@ -67,6 +69,7 @@ class Axes:
     steps: tuple[PlacedStep, ...]
     sizes: dict[Index, Size]
     parallel: tuple[Index, ...]
+    across: tuple[Index, ...]
     combined: tuple[Index, ...]
     inner: tuple[tuple[Index, ...], ...]
     parts: Mapping[str, str]
@@ -111,7 +114,27 @@ def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) ->
         groups.setdefault(next((x for x in groups if _goes_along(index, x, placed)), index), []).append(index)
     spread, shared = (tuple(sorted(part, key=order.__getitem__)) for part in (parallel, combined))
     parts = {x.step.buffer: x.step.reduction or str(join[x.step.buffer]) for x in results if set(combined) - x.kept}
-    return Axes(tuple(placed), extent, spread, shared, tuple(map(tuple, groups.values())), parts)
+    split = _turned(loop, placed, spread, positions) if not combined and not inner else len(spread)
+    whole = tuple(map(tuple, groups.values()))
+    return Axes(tuple(placed), extent, spread[:split], spread[split:], shared, whole, parts)
+
+
+def _turned(
+    loop: BlockLoop, placed: Sequence[PlacedStep], spread: Sequence[Index], positions: Mapping[Index, int]
+) -> int:
+    """After how many indices to split those that are spread over programs, so that tiles have two dimensions.
+
+    That is after one that is innermost in a tensor that has the last one too, of which reading along that would jump:
+    of several, the one of most elements.  All of them, where no tensor is like that or rows of it are short.
+    """
+    elements: dict[Index, int] = {}
+    for buffer, indices in _tensors(loop, placed):
+        memory = [index for axis in _layout(buffer, len(indices)) if (index := indices[axis]) is not None]
+        if memory and memory[-1] in spread and spread[-1] in memory[:-1]:
+            size = math.prod(positions[index] for index in memory)
+            elements[memory[-1]] = elements.get(memory[-1], 0) + size
+    long = [x for x in elements if min(positions[x], positions[spread[-1]]) >= _SIDE]
+    return spread.index(max(long, key=elements.__getitem__)) + 1 if long else len(spread)
 
 
 def _to_combine(
@@ -233,16 +256,8 @@ class _Ties:
 
 def _memory_order(loop: BlockLoop, placed: Sequence[PlacedStep]) -> dict[Index, int]:
     """The place of each index in memory, by the largest of the tensors that are whole."""
-    buffers = loop.body.buffer_map()
-    results = [(buffers[x.step.buffer], x.result) for x in placed if x.step.buffer in loop.body.outputs]
-    operands = [
-        (buffers[operand.buffer], each.operand(k))
-        for each in placed
-        for k, operand in enumerate(each.step.operands)
-        if operand.buffer in loop.body.inputs
-    ]
     order: dict[Index, int] = {}
-    for buffer, indices in sorted([*results, *operands], key=lambda x: -len(set(x[1]) - {None})):
+    for buffer, indices in sorted(_tensors(loop, placed), key=lambda x: -len(set(x[1]) - {None})):
         for axis in _layout(buffer, len(indices)):
             index = indices[axis]
             if index is not None:
@@ -251,6 +266,19 @@ def _memory_order(loop: BlockLoop, placed: Sequence[PlacedStep]) -> dict[Index, 
         for index in each.space:
             order.setdefault(index, len(order))
     return order
+
+
+def _tensors(loop: BlockLoop, placed: Sequence[PlacedStep]) -> list[tuple[Buffer, tuple[Index | None, ...]]]:
+    """The results and operands of a loop, with the indices of their axes."""
+    buffers = loop.body.buffer_map()
+    results = [(buffers[x.step.buffer], x.result) for x in placed if x.step.buffer in loop.body.outputs]
+    operands = [
+        (buffers[operand.buffer], each.operand(k))
+        for each in placed
+        for k, operand in enumerate(each.step.operands)
+        if operand.buffer in loop.body.inputs
+    ]
+    return [*results, *operands]
 
 
 def _layout(buffer: Buffer, rank: int) -> Sequence[int]:

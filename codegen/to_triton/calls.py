@@ -31,7 +31,7 @@ def loop_lines(
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
     name = source.kernel_name("block_kernel")
     try:
-        kernel = TritonKernel(loop, name, outside, source, sizes, tiling, _anywhere(loop, call, source))
+        kernel = TritonKernel(loop, name, outside, source, sizes, tiling, anywhere(loop, call, source))
         lines = kernel.function()
     except NoForm as reason:
         return [
@@ -43,7 +43,7 @@ def loop_lines(
     return _Launch(kernel, call, source).lines()
 
 
-def _anywhere(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:
+def anywhere(loop: BlockLoop, call: KernelCall, source: TorchSource) -> list[str]:
     """The operands that need not be without gaps: what callers give, and views."""
     known = source.program.buffer_map()
     given = zip(loop.body.inputs, (known[name] for name in call.inputs), strict=True)
@@ -65,7 +65,8 @@ class _Launch:
             known = self.kernel.buffers[buffer]
             if buffer in self.kernel.memory.strides:
                 self.source.helpers.add("_in_place")
-                made.append(f"{operand} = _in_place({operand}, {known.layout[-1]})")
+                near = ", ".join(map(str, self.kernel.memory.near_axes(buffer)))
+                made.append(f"{operand} = _in_place({operand}, {near})")
             elif known.type.shape:
                 operand = self._laid_out(operand, known.layout)
             given.append(as_argument(operand, known.type.dtype, self.source))
@@ -114,8 +115,8 @@ class _Launch:
         return self._blocks(combined, combined.planned * self.kernel.tile.iterations)
 
     def _grid(self) -> str:
-        parallel = self.kernel.tile.part("parallel")
-        counts = [self._blocks(parallel, parallel.planned)] if parallel else []
+        spread = (self.kernel.tile.part(part) for part in ("parallel", "across"))
+        counts = [self._blocks(each, each.planned) for each in spread if each]
         counts += [self._programs()] if self.kernel.tile.part("combined") else []
         if all(each.isdecimal() for each in counts):
             total = 1
@@ -133,17 +134,30 @@ class _Launch:
         """The kernel's numbers, in the order of its parameters."""
         dimensions = self.kernel.tile.dimensions
         given = [self.source.size(x.count) for x in dimensions if x.is_counted]
+        flat = {buffer: self._is_flat(buffer) for buffer in self.kernel.memory.flat}
         for buffer, names in self.kernel.memory.strides.items():
-            given += [f"{name}={self.operands[buffer]}.stride({axis})" for axis, name in enumerate(names)]
-        given += [f"{name}={self.operands[buffer]}.is_contiguous()" for buffer, name in self.kernel.memory.flat.items()]
+            # What is not read is one number for all sizes, which take one kernel then.
+            unless = f"0 if {flat[buffer]} else " if buffer in flat and self._is_symbolic(buffer) else ""
+            given += [f"{name}={unless}{self.operands[buffer]}.stride({axis})" for axis, name in enumerate(names)]
+        given += [f"{name}={flat[buffer]}" for buffer, name in self.kernel.memory.flat.items()]
         for name, symbol in self.kernel.used.items():
             self.source.used_dims.add(symbol)
-            given.append(f"{name}={self.source.dims[symbol]}")
+            size = self.source.dims[symbol]
+            readers = [flat[x] for x in flat if symbol in self.kernel.divided.get(x, ())]
+            all_flat = " and ".join(readers)
+            given.append(f"{name}={size if self.kernel.needs(symbol) else f'1 if {all_flat} else {size}'}")
         if self.kernel.memory.is_wide is None:
             operands = [x for x in (*self.operands.values(), *self.results.values()) if x.isidentifier()]
             known = [x for x in operands if x not in self._parts()]
             given.append(f"WIDE=max({', '.join(f'{x}.numel()' for x in known)}, 0) >= {2**30}")
         return given + [f"{x.constant}={self._constant(x)}" for x in dimensions]
+
+    def _is_flat(self, buffer: str) -> str:
+        """Whether an operand has no gaps, its axes in the planned order."""
+        return f"{torch_permuted(self.operands[buffer], self.kernel.buffers[buffer].layout)}.is_contiguous()"
+
+    def _is_symbolic(self, buffer: str) -> bool:
+        return not all(isinstance(size, int) for size in self.kernel.memory.whole_shape(buffer))
 
     def _parts(self) -> set[str]:
         return {target for buffer, target in self.results.items() if buffer in self.kernel.axes.parts}

@@ -18,11 +18,12 @@ from ..to_torch.kernels import torch_lines
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_dtype, torch_number
 from .calls import loop_lines
+from .copied_helpers import HELPER_NAMES, helper_sources
 from .nest_calls import nest_lines
 from .product_calls import product_lines
 from .tiles import Tiling
 
-_TORCH_HELPERS, _TRITON_HELPERS = "to_torch/helpers.py", "to_triton/helpers.py"
+_TORCH_HELPERS = "to_torch/helpers.py"
 # Another program for the same results, and the sizes to choose its tiles for.
 Otherwise = Callable[[], tuple[Program, Mapping[str, int]]]
 
@@ -56,7 +57,7 @@ def emit_triton(
 class _Emitter(ModuleEmitter):
     reserved: ClassVar[Sequence[str]] = (
         "torch", "triton", "tl", "functools", "device", "_CONSTANTS",
-        *functions_in(_TORCH_HELPERS), *functions_in(_TRITON_HELPERS),
+        *functions_in(_TORCH_HELPERS), *HELPER_NAMES,
     )  # fmt: skip
     array: ClassVar[str] = "tensor"
     source: TorchSource
@@ -97,7 +98,7 @@ class _Emitter(ModuleEmitter):
             for name, node in constants:
                 lines += [INDENT + text for text in _constant_lines(name, node)]
             lines += ["}", ""]
-        parts = [*copied(_TORCH_HELPERS, self.source.helpers), *copied(_TRITON_HELPERS, self.source.kernel_helpers)]
+        parts = [*copied(_TORCH_HELPERS, self.source.helpers), *helper_sources(self.source.kernel_helpers)]
         for part in [*(x.split("\n") for x in parts), *self.source.kernels]:
             lines += ["", *part, ""]
         return lines + ([*self.second, ""] if self.second else [])

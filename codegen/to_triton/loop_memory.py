@@ -42,9 +42,9 @@ class LoopMemory:
             for buffer in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
         }
         self.strides = {
-            buffer: [names.identifier(f"{operands.get(buffer, buffer)}_stride{axis}") for axis in strided]
+            buffer: [names.identifier(f"{operands.get(buffer, buffer)}_stride{axis}") for axis in range(rank)]
             for buffer in anywhere
-            if (strided := self._strided_axes(buffer))
+            if (rank := len(self.buffers[buffer].type.shape))
         }
         self.flat = {
             buffer: names.identifier(f"{operands.get(buffer, buffer)}_flat")
@@ -52,19 +52,13 @@ class LoopMemory:
             if not self._is_plain(buffer)
         }
 
-    def _strided_axes(self, buffer: str) -> range:
-        """All axes of an operand that is read by its strides; none of one that is to be without gaps.
-
-        That is, where positions take divisions: vectors, what is planned with its axes in another order, and what has
-        sizes that are not known, of which each would need a kernel of its own.
-        """
-        rank = len(self.buffers[buffer].type.shape)
-        in_order = rank > 1 and list(self._layout(self.buffers[buffer])) == list(range(rank))
-        is_known = all(isinstance(size, int) for size in self.whole_shape(buffer))
-        return range(rank if (in_order and is_known) or self._is_plain(buffer) else 0)
-
     def _is_plain(self, buffer: str) -> bool:
-        """Whether each axis of an operand is a dimension of the tile by itself."""
+        """Whether reading an operand by its strides takes no division that reading one without gaps does not.
+
+        So it is where each of its axes is a dimension of the tile by itself, and of vectors.
+        """
+        if len(self.buffers[buffer].type.shape) == 1:
+            return True
         read = [
             placed.operand(k)
             for placed in self.axes.steps
@@ -111,6 +105,22 @@ class LoopMemory:
                 start = dimension.indices.index(index)
                 terms.append(f"{within(self._position(dimension, start, start + 1))} * {name}")
         return " + ".join(terms)
+
+    def near_axes(self, buffer: str) -> list[int]:
+        """The axes of an operand of which one should have near neighbours in memory: the innermost as planned.
+
+        In a tile with two dimensions over programs, what is innermost in either will do as well.
+        """
+        last = {each.indices[-1] for each in self.tile.dimensions if self.tile.part("across")}
+        also = {
+            axis
+            for placed in self.axes.steps
+            for k, operand in enumerate(placed.step.operands)
+            if operand.buffer == buffer
+            for axis, index in enumerate(placed.operand(k))
+            if index in last
+        }
+        return sorted({*also, self._layout(self.buffers[buffer])[-1]})
 
     @staticmethod
     def _layout(buffer: Buffer) -> Sequence[int]:

@@ -56,7 +56,7 @@ class TritonKernel:
         item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
         self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
         # What positions are called comes first: a dim may have any name, p and c among them.
-        self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *_names_of(self.tile)])
+        self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *self.tile.names])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -68,6 +68,7 @@ class TritonKernel:
         self.stored: dict[str, str] = {}
         self.loaded: dict[tuple[str, tuple[Index | None, ...]], str] = {}
         self.accumulators: dict[str, tuple[str, frozenset[int]]] = {}
+        self.divided: dict[str, set[str]] = {}  # the dims that only reading an operand by its strides needs
 
     # --- the function --------------------------------------------------------------------------
 
@@ -89,7 +90,8 @@ class TritonKernel:
 
     def _described(self) -> list[str]:
         """A comment that says what a program has in its tile."""
-        words = {"parallel": "spread over the programs", "combined": "combined over the programs",
+        spread = "spread over the programs"
+        words = {"parallel": spread, "across": spread, "combined": "combined over the programs",
                  "inner": "whole in the tile", "chunk": "in chunks"}  # fmt: skip
         return [
             f"{_INDENT}# {x.name}: {docstring_text(str(x.count))} positions, {words[x.part]}"
@@ -108,7 +110,12 @@ class TritonKernel:
     @property
     def used(self) -> dict[str, str]:
         """The dims whose sizes the kernel reads, by their names in it."""
-        return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims)}
+        divided = set[str]().union(*self.divided.values())
+        return {self.source.dims[symbol]: symbol for symbol in sorted(self.source.used_dims | divided)}
+
+    def needs(self, symbol: str) -> bool:
+        """Whether the kernel reads the size of a dim whatever the strides of operands are."""
+        return symbol in self.source.used_dims
 
     def line(self, text: str) -> None:
         """A line of the body, as deep as the loops that it is in."""
@@ -122,14 +129,14 @@ class TritonKernel:
 
     def _positions(self) -> None:
         """The tile's first position along each dimension, from the number of the program."""
-        outer = [x for x in self.tile.dimensions if x.part in ("parallel", "combined")]
+        outer = [x for x in self.tile.dimensions if x.part in ("parallel", "across", "combined")]
         self.line(f"program = {self._widened('tl.program_id(0)')}")
         if len(outer) == 2:
             blocks = f"tl.cdiv({self.count(outer[0])}, {outer[0].constant})"
             self.line(f"{outer[0].name}_program = program % {blocks}")
             self.line(f"{outer[1].name}_program = program // {blocks}")
         for each in self.tile.dimensions:
-            if each.part == "parallel":
+            if each.part in ("parallel", "across"):
                 start = f"{each.name}_program" if len(outer) == 2 else "program"
                 self.define(each, f"{start} * {each.constant} + ")
             elif each.part == "inner":
@@ -189,7 +196,7 @@ class TritonKernel:
             address = self.memory.address(buffer, indices)
             if buffer in self.memory.flat:
                 place = self.names.identifier(f"{known}_place")
-                by_strides = self.memory.strided_address(buffer, indices)
+                by_strides = self._by_strides(buffer, indices)
                 self.line(f"{place} = {address} if {self.memory.flat[buffer]} else {by_strides}")
                 address = place
             code = f"tl.load({address}{given})"
@@ -200,6 +207,14 @@ class TritonKernel:
                 self.line(f"{known} = {widened(known, self.dtypes[buffer], self.helpers)}")
             self.loaded[buffer, indices] = known
         return known
+
+    def _by_strides(self, buffer: str, indices: tuple[Index | None, ...]) -> str:
+        """The elements of an operand by its strides, and by the dims that divisions take then."""
+        known = set(self.source.used_dims)
+        address = self.memory.strided_address(buffer, indices)
+        self.divided.setdefault(buffer, set()).update(self.source.used_dims - known)
+        self.source.used_dims.intersection_update(known)
+        return address
 
     def computed(self, placed: PlacedStep) -> tuple[str, frozenset[int]]:
         """A step's values before its reduction, and the dimensions that they have."""
@@ -347,9 +362,3 @@ class TritonKernel:
         code = REDUCTIONS[step.reduction or ""].reduced(name, sorted(gone), dtype, self.helpers)
         self.values[step.buffer] = self.named(step.buffer, code), dims - gone
         self.write(placed)
-
-
-def _names_of(tile: Tile) -> list[str]:
-    """The names that a kernel has for the dimensions of its tile."""
-    derived = [f"{x.name}{end}" for x in tile.dimensions for end in ("", "_mask", "_count", "_program")]
-    return derived + [x.constant for x in tile.dimensions]

@@ -12,6 +12,7 @@ from ..names import comment
 from ..to_torch.loops import PrintCall
 from ..to_torch.loops import loop_lines as host_loop_lines
 from ..to_torch.source import TorchSource, torch_permuted
+from .calls import anywhere
 from .narrow import given as as_argument
 from .narrow import given_as_bytes
 from .nest_indices import LEAST_SIDE, Dimension
@@ -30,7 +31,7 @@ def nest_lines(
     outside |= dict(zip(loop.body.outputs, (source.buffers[x] for x in call.outputs), strict=True))
     name = source.kernel_name("tile_kernel")
     try:
-        kernel = NestKernel(loop, name, outside, source, sizes)
+        kernel = NestKernel(loop, name, outside, source, sizes, anywhere(loop, call, source))
         lines = kernel.function()
     except NoForm as reason:
         why = comment(f"loops on the host, since there is no kernel here for {reason}")
@@ -47,7 +48,11 @@ def _launch(kernel: NestKernel, call: KernelCall, source: TorchSource) -> list[s
     for inner, outer in zip(body.inputs, call.inputs, strict=True):
         known = kernel.buffers[inner]
         operand = source.buffers[outer]
-        operand = f"{torch_permuted(operand, known.layout)}.contiguous()" if known.type.shape else operand
+        if inner in kernel.strides:
+            source.helpers.add("_in_place")
+            made.append(f"{operand} = _in_place({operand}, {', '.join(map(str, kernel.near_axes(inner)))})")
+        elif known.type.shape:
+            operand = f"{torch_permuted(operand, known.layout)}.contiguous()"
         given.append(as_argument(operand, known.type.dtype, source))
     for inner, outer in zip(body.outputs, call.outputs, strict=True):
         known, sizes = kernel.buffers[inner], kernel.whole_shape(inner)
@@ -56,6 +61,9 @@ def _launch(kernel: NestKernel, call: KernelCall, source: TorchSource) -> list[s
         target = source.buffers[outer]
         made.append(f"{target} = {torch_permuted(memory, [known.layout.index(k) for k in range(len(sizes))])}")
         given.append(given_as_bytes(target, known.type.dtype))
+    for inner, names in kernel.strides.items():
+        operand = source.buffers[dict(zip(body.inputs, call.inputs, strict=True))[inner]]
+        given += [f"{name}={operand}.stride({axis})" for axis, name in enumerate(names)]
     for name, symbol in kernel.used.items():
         source.used_dims.add(symbol)
         given.append(f"{name}={source.dims[symbol]}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...ir import Size
@@ -10,9 +10,9 @@ from ...ir.dims import dim, product
 from ...ir.kernels import BlockLoop
 from ...ir.loop_steps import NoForm
 from ...ir.program import Buffer, KernelCall, Program
-from ..copied_functions import functions_in
 from ..names import Names
 from ..source import Source
+from .copied_helpers import HELPER_NAMES
 from .narrow import zero
 from .nest_indices import Dimension, NestIndices, loops_of_nest
 from .nest_values import TileValue, spread
@@ -26,19 +26,28 @@ _RESERVED = ("tl", "triton", "program", "start", "first_row", "WIDE", *_OWN, *(f
 
 
 class NestMemory:
-    """The names, positions and places in memory of one kernel; ``lines`` is its source so far."""
+    """The names, positions and places in memory of one kernel; ``lines`` is its source so far.
+
+    Operands that may lie ``anywhere`` are read by their strides.
+    """
 
     first_row = "first_row"  # what the kernel calls the position of its first row
 
     def __init__(
-        self, loop: BlockLoop, name: str, operands: Mapping[str, str], source: Source, sizes: Mapping[str, int]
+        self,
+        loop: BlockLoop,
+        name: str,
+        operands: Mapping[str, str],
+        source: Source,
+        sizes: Mapping[str, int],
+        anywhere: Collection[str] = (),
     ) -> None:
         self.loop, self.name, self.operands = loop, name, operands
         self.loops = loops_of_nest(loop)
         self.indices = NestIndices(self.loops, sizes)
         self.roots = _roots(loop, self.loops.calls)
         self.body = self.loops.columns.body
-        self.names = Names([*_RESERVED, *functions_in("to_triton/helpers.py")])
+        self.names = Names([*_RESERVED, *HELPER_NAMES])
         self.helpers: set[str] = set()
         dims = {symbol: self.names.identifier(symbol) for symbol in source.dims}
         self.source = replace(source, dims=dims, used_dims=set())
@@ -46,6 +55,11 @@ class NestMemory:
         self.parameters = {
             each: self.names.identifier(f"{operands.get(each, each)}_ptr")
             for each in dict.fromkeys((*loop.body.inputs, *loop.body.outputs))
+        }
+        self.strides = {
+            each: [self.names.identifier(f"{operands.get(each, each)}_stride{axis}") for axis in range(rank)]
+            for each in anywhere
+            if (rank := len(self.buffers[each].type.shape))
         }
         last = zip(self.loops.rows.body.outputs, self._results(), strict=True)
         self.results = dict(last)
@@ -145,28 +159,34 @@ class NestMemory:
         tile = self.indices.tile(sizes)
         dimensions = [each for _, each in tile]
         terms = []
-        stride: Size = 1
-        for axis in reversed(_layout(buffer)):
+        for axis in _layout(buffer):
             index = self.indices.of(sizes[axis])
             if isinstance(index, Dimension):
                 place = next(k for k, (its, _) in enumerate(tile) if its == axis)
                 name = spread(index.name, [k == place for k in range(len(tile))])
-                terms.append(name if stride == 1 else f"{name} * {self.size(stride)}")
-            stride = stride * self.whole_shape(root)[axis]
+                terms.append(self._strided(name, root, axis))
         if any(dimensions.count(x) > 1 for x in (self.indices.rows, self.indices.columns)):
             raise NoForm("one index along two axes")
-        return " + ".join([self.parameters[root], *reversed(terms)]), tile
+        return " + ".join([self.parameters[root], *terms]), tile
+
+    def _strided(self, position: str, root: str, axis: int) -> str:
+        """How far a position along an axis of a tensor is from the first."""
+        if root in self.strides:
+            return f"{position} * {self.strides[root][axis]}"
+        layout, shape = _layout(self.buffers[root]), self.whole_shape(root)
+        stride = product(shape[each] for each in layout[list(layout).index(axis) + 1 :])
+        return position if stride == 1 else f"{position} * {self.size(stride)}"
+
+    def near_axes(self, root: str) -> list[int]:
+        """The axes of an operand of which one should have near neighbours in memory: those of its tiles, if any."""
+        shape = self.innermost[root]
+        found = [axis for axis, size in enumerate(shape) if self.indices.batch_of(size) is None]
+        return found or list(range(len(shape)))
 
     def _offset(self, root: str) -> str:
         """Where a tensor's part for the program's position along the batch indices begins."""
-        terms = []
-        stride: Size = 1
-        for axis in reversed(_layout(self.buffers[root])):
-            index = self.indices.batch_of(self.innermost[root][axis])
-            if index is not None:
-                terms.append(index.name if stride == 1 else f"{index.name} * {self.size(stride)}")
-            stride = stride * self.whole_shape(root)[axis]
-        return " + ".join(reversed(terms))
+        batch = [(axis, self.indices.batch_of(self.innermost[root][axis])) for axis in _layout(self.buffers[root])]
+        return " + ".join(self._strided(index.name, root, axis) for axis, index in batch if index is not None)
 
     def load(self, buffer: str, types: Program) -> TileValue:
         """The tile of an operand, loaded once."""

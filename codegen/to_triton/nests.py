@@ -35,7 +35,9 @@ class NestKernel(NestSteps):
         self._positions()
         body = [*self.lines, *positions]
         wide = ["WIDE"] if self.is_wide is None else []
-        constants = [f"{x}: tl.constexpr" for x in (*self.used, *wide, *(x.constant for x in self.dimensions))]
+        strides = [name for names in self.strides.values() for name in names]
+        named = (*strides, *self.used, *wide, *(x.constant for x in self.dimensions))
+        constants = [f"{x}: tl.constexpr" for x in named]
         parameters = ", ".join([*self.parameters.values(), *constants])
         head = [f"def {self.name}({parameters}):"]
         if len(head[0]) > _LINE:

@@ -26,8 +26,9 @@ _OF_BOOLEANS = {"add": "|", "mul": "&", "logical_or": "|", "logical_and": "&", "
 _HELPERS = {
     "expm1": "_expm1", "log1p": "_log1p", "tanh": "_tanh", "sinh": "_sinh", "cosh": "_cosh", "sigmoid": "_sigmoid",
     "softplus": "_softplus", "logaddexp": "_logaddexp", "erfc": "_erfc",
-    "arcsin": "_arcsin", "arccos": "_arccos", "arctan": "_arctan", "arctan2": "_arctan2",
+    "arcsin": "_arcsin", "arccos": "_arccos", "arctan": "_arctan", "arctan2": "_arctan2", "pow": "_pow", "mod": "_mod",
 }  # fmt: skip
+_OF_INTEGERS = {"pow": "_whole_pow", "mod": "_whole_mod"}
 _FUNCTIONS = frozenset({"exp", "log", "sqrt", "sin", "cos", "erf", "floor"})
 _MOST_FACTORS = 8
 
@@ -80,24 +81,34 @@ class TritonPrinter(TypedPrinter):
 
     def called(self, function: str, operands: Sequence[str], inner: DType) -> str:
         """A function of Triton, one of ours, or a form of its own."""
+        if inner is DType.bool and function in _RULES_OF_BOOLEANS:
+            return _RULES_OF_BOOLEANS[function](operands)
         if function in _RULES:
             return _RULES[function](operands, inner)
         if function in _HELPERS and inner.is_inexact:
             self._helpers.add(_HELPERS[function])
             return f"{_HELPERS[function]}({', '.join(operands)})"
+        if function in _OF_INTEGERS:
+            self._helpers.add(_OF_INTEGERS[function])
+            return f"{_OF_INTEGERS[function]}({', '.join(operands)})"
         if function in _FUNCTIONS and (inner.is_inexact or function == "floor"):
             return f"tl.{function}({operands[0]})" if inner.is_inexact else operands[0]
         raise NoForm(f"{function} of {inner}")
 
     def whole_power(self, base: str, exponent: DType | Number, inner: DType) -> str | None:
-        """A square root, or a small whole power as products, of which a negative one is the reciprocal."""
+        """A square root, or a small whole power as products, of which a negative one is the reciprocal.
+
+        Those of integers may be large, as products of them are exact.
+        """
         if exponent == 0.5 and inner.is_inexact:
             return f"tl.sqrt({base})"
-        if isinstance(exponent, (complex, DType)) or exponent != int(exponent) or abs(exponent) > _MOST_FACTORS:
+        if isinstance(exponent, (complex, DType)) or exponent == 0 or not float(exponent).is_integer():
             return None
+        if inner.is_inexact and abs(exponent) > _MOST_FACTORS:
+            return None
+        if exponent < 0 and not inner.is_inexact:
+            raise NoForm(f"negative powers of {inner}")
         power = int(abs(exponent))
-        if power == 0 or (exponent < 0 and not inner.is_inexact) or inner is DType.bool:
-            return None
         name = base if base.isidentifier() else self.named(base)
         factors: list[str] = []
         while power:
@@ -157,5 +168,10 @@ _RULES: dict[str, Callable[[Sequence[str], DType], str]] = {
     "isfinite": lambda x, inner: f'tl.abs({x[0]}) < float("inf")' if inner.is_inexact else f"{x[0]} == {x[0]}",
     "conj": lambda x, inner: x[0],
     "real": lambda x, inner: x[0],
+    "imag": lambda x, inner: f"tl.zeros_like({x[0]})",
     "logical_not": lambda x, inner: f"~{within(x[0])}",
+}
+_RULES_OF_BOOLEANS: dict[str, Callable[[Sequence[str]], str]] = {
+    "pow": lambda x: f"{within(x[0])} | ~{within(x[1])}",
+    "mod": lambda x: f"{within(x[0])} & ~{within(x[0])} & {within(x[1])}",  # False, whatever both are
 }

@@ -45,7 +45,7 @@ class Dimension:
     @property
     def is_counted(self) -> bool:
         """Whether the kernel is told how many positions there are: those of a tile are constants to it."""
-        return self.part in ("parallel", "combined") and not isinstance(self.count, int)
+        return self.part in ("parallel", "across", "combined") and not isinstance(self.count, int)
 
     @property
     def constant(self) -> str:
@@ -60,6 +60,12 @@ class Tile:
     dimensions: tuple[Dimension, ...]
     iterations: int
     warps: int
+
+    @property
+    def names(self) -> list[str]:
+        """The names that a kernel has for the dimensions."""
+        derived = [f"{x.name}{end}" for x in self.dimensions for end in ("", "_mask", "_count", "_program")]
+        return derived + [x.constant for x in self.dimensions]
 
     def part(self, part: str) -> Dimension | None:
         """The dimension of this part, where the tile has one: of the inner ones, the first."""
@@ -78,10 +84,13 @@ def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tilin
         raise NoForm(f"a tile of {inner} elements")
     chunk_block = min(lengths[chunk], left) if chunk is not None else 1
     left = max(left // chunk_block, 1)
-    for name, part, indices in (("p", "parallel", axes.parallel), ("c", "combined", axes.combined)):
+    spread = (("p", "parallel", axes.parallel), ("q", "across", axes.across), ("c", "combined", axes.combined))
+    for name, part, indices in spread:
         if indices:
             count = product(axes.sizes[x] for x in indices)
             most = min(left, 128) if part == "parallel" and axes.combined else left
+            if part == "parallel" and axes.across:
+                most = _square_side(left)
             block = min(_power(evaluate(count, sizes)), most)
             left = max(left // block, 1)
             dimensions.append(Dimension(name, part, indices, count, block, block))
@@ -114,6 +123,11 @@ def _iterations(axes: Axes, dimensions: list[Dimension], sizes: Mapping[str, int
 def _power_below(count: int) -> int:
     """The largest power of two that is no larger."""
     return 1 << max(count.bit_length() - 1, 0)
+
+
+def _square_side(elements: int) -> int:
+    """The rows of a tile with a power of two of elements, and as many columns or twice as many."""
+    return 1 << (elements.bit_length() - 1) // 2
 
 
 def _power(count: int) -> int:

@@ -66,7 +66,7 @@ def test_strides_conjugates_and_negatives() -> None:
 
 
 def test_strided_operands_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By rows, of which the elements are near one another; of others a copy is made."""
+    """By rows, of which no elements are nearer than neighbours; of others a copy is made."""
     f = compiled(otus.softmax(X * W, axis=-1))
     wide, w = torch.randn((12, 30), dtype=torch.float64), torch.randn(10, dtype=torch.float64)
     copies: list[tuple[int, ...]] = []
@@ -80,7 +80,7 @@ def test_strided_operands_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(f(x, w), torch.softmax(x * w, 1), msg=name)
     torch.testing.assert_close(f(wide[:, :10], wide[0, ::3]), torch.softmax(wide[:, :10] * wide[0, ::3], 1))
     torch.testing.assert_close(f(wide[:10].T, wide[0, :10]), torch.softmax(wide[:10].T * wide[0, :10], 1))
-    assert copies == [(3,), (1, 30)]
+    assert copies == [(1, 30)]
 
 
 def test_strided_operands_of_flat_kernels_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
