@@ -38,6 +38,20 @@ def test_bfloat16_promotes_as_in_jax(a: str, b: str) -> None:
     assert promote(DType(a), DType(b)) == wanted
 
 
+SHORT = ("float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "int8", "uint8", "int16", "uint16")
+
+
+@pytest.mark.parametrize(("source", "target"), [(a, b) for a, b in itertools.product(SHORT, SHORT) if "float" in b])
+def test_casts_that_lose_nothing_are_those_of_all_numbers(source: str, target: str) -> None:
+    """Every number of a type to another and back to float32, by ml_dtypes, which JAX's types are."""
+    first, second = (np.dtype(getattr(jax.numpy, name)) for name in (source, target))
+    numbers = np.arange(2 ** (8 * first.itemsize)).astype(f"uint{8 * first.itemsize}").view(first)
+    with np.errstate(all="ignore"):
+        exact, found = numbers.astype(np.float32), numbers.astype(second).astype(np.float32)
+    is_exact = bool(np.array_equal(exact, found, equal_nan=True))
+    assert can_cast_safely(as_dtype(source), as_dtype(target)) == is_exact
+
+
 @pytest.mark.parametrize("narrow", [x for x in DType if not x.in_numpy])
 def test_narrow_types_give_way_and_have_no_array(narrow: DType) -> None:
     assert promote(narrow, narrow) is narrow
