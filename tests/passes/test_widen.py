@@ -130,3 +130,46 @@ def test_a_constant_has_the_value_it_had() -> None:
     (value,) = parse_pipeline("widen").run(Graph.of([build.multiply(half, half)]))[0].outputs
     found = otus.compile(otus.Expression.of(value))()
     np.testing.assert_allclose(found, float(np.float16(0.1)) ** 2, rtol=1e-3)
+
+
+# --- scaled sums of float16, on GPUs ------------------------------------------------------------
+
+SCALED = """\
+%v: f16[4,4096] = input "v"
+%0: f32[4,4096] = cast {dtype="float32"} %v
+%w: i8[4096,4] = input "w"
+%1: f16[4096,4] = cast {dtype="float16"} %w
+%2: f32[4096,4] = cast {dtype="float32"} %1
+%3: f32[4,4] = einsum "ab,bc->ac" %0, %2
+%s: f16[] = input "s"
+%4: f32[] = cast {dtype="float32"} %s
+%5: f32[4,4] = einsum "ab,->ab" %3, %4
+%6: f16[4,4] = cast {dtype="float16"} %5
+return [%6]
+"""
+
+
+def ordered(*outputs: otus.Expression) -> Graph:
+    return parse_pipeline("stabilise,expand,simplify,contract").run(Graph.of([x.node for x in outputs]))[0]
+
+
+def test_a_sum_of_halves_is_wide_until_it_is_scaled() -> None:
+    assert dump(list(ordered(V @ (otus.cast(W, "float16") * S)).outputs)) == SCALED
+
+
+def test_a_sum_that_something_else_reads_is_as_it_was() -> None:
+    product = V @ otus.cast(W, "float16")
+    for outputs in ([product], [product, product * 0.5], [otus.exp(product) + product * 0.5], [product * 2]):
+        assert all(x.type.dtype is not DType.float32 for x in ordered(*outputs).nodes())
+    by_two = product * 0.5 * otus.tensor("r", (4, 1), dtype="float16") * otus.tensor("c", (4,), dtype="float16")
+    nodes = ordered(by_two).nodes()
+    assert sum(isinstance(x.op, Cast) and x.op.dtype is DType.float16 and x is not nodes[-1] for x in nodes) == 1
+
+
+def test_the_wide_sum_has_the_value() -> None:
+    data = {"v": np.ones((4, 4096), np.float16), "w": np.full((4096, 4), 100, np.int8), "s": np.float16(0.001)}
+    for output in (V @ (otus.cast(W, "float16") * S), V @ (otus.cast(W, "float16") * 0.001)):
+        function = otus.compile(output, backend="triton", interpret=True)
+        value = function(**{x: data[x] for x in function.inputs})
+        assert value.dtype == np.float16
+        np.testing.assert_allclose(value, 409.6, rtol=2e-3)
