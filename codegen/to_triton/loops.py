@@ -22,6 +22,7 @@ from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
 from .loop_memory import LoopMemory
 from .reductions import REDUCTIONS, Reduction, expanded
+from .registers import Registers
 from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
 
@@ -51,8 +52,7 @@ class TritonKernel:
         self.axes: Axes = axes_of(loop, steps, sizes)
         if missing := [each for each in loop.body.outputs if each not in {x.buffer for x in steps}]:
             raise NoForm(f"a result {missing[0]} that is an operand")
-        item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
-        self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
+        self.tile: Tile = tile_of(self.axes, Registers(self.axes, self.dtypes), sizes, tiling)
         # What positions are called comes first: a dim may have any name, p and c among them.
         self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *_names_of(self.tile)])
         self.helpers: set[str] = set()
