@@ -48,7 +48,7 @@ _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
     "triton": DEFAULT_PIPELINE.replace(
-        "block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152,alone=0}"
+        "block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384}"
     ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }

@@ -24,6 +24,8 @@ from .memory.loop_bodies import Region, loops_for, unused_dim
 
 # Elementwise steps that read and write large tensors: from how many on a loop is worth it.
 _WORTHWHILE_STEPS = 2
+_SMALL = 64  # a tensor that is so many times smaller than another costs nothing to read again beside it
+_LOGSUMEXP_STEPS = 4  # a maximum, a difference, its exponential, a sum
 _STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
 
 
@@ -35,7 +37,9 @@ class Block(Pass):
     emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
     and where no tensor has as many as ``large`` elements, nothing changes.  The largest tensor of a block has
     about ``elements`` of them.  One step is a loop of its own where its tensors have ``alone`` elements
-    (0: nowhere) and it reads them in their order.  The index to cut is one with at most ``row`` elements for each
+    (0: nowhere) and it reads them in their order.  A product that is summed, and is no matrix product, is ``products``
+    steps outside of a loop.  Small tensors are no reason to cut a large one along an index of fewer than ``positions``
+    positions.  The index to cut is one with at most ``row`` elements for each
     position, where there is one. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
@@ -58,6 +62,8 @@ class Block(Pass):
     elements: int = 32768
     row: int = 65536
     alone: int = 2097152
+    products: int = 1
+    positions: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -100,19 +106,43 @@ class _Blocking:
         program = lower_unbound(graph, sizes)
         self.kernels = {call.node: call.kernel for call in program.calls}
         self.layouts = _layouts(program)
-        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large)
+        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large, self._is_apart)
         found = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
         self.regions = [region for region in found if evaluate(region.size, sizes) > 1]
 
     def _is_streamed(self, node: Node) -> bool:
         return node in self.kernels and is_streamed(self.kernels[node])
 
+    def _is_apart(self, node: Node, choices: Sequence[Members]) -> bool:
+        """Whether all that a node would join is small beside it, and left it with no index of many positions."""
+        if not choices or not self.options.positions or self.span[node] < self.options.elements:
+            return False
+        others = max(self.span[x] for members in choices for x in members if x is not node)
+        most = max(evaluate(_cut_size(members), self.sizes) for members in choices)
+        return others * _SMALL <= self.span[node] and most < self.options.positions
+
     def _is_worthwhile(self, stream: Stream) -> bool:
         members = stream.choices[0]
-        steps = sum(_steps(node) for node in members if self.span[node] >= self.options.large)
+        steps = sum(self._steps(node) for node in members if self.span[node] >= self.options.large)
         if steps == 1:
             return all(self._is_shared_out(node) for node in members if self.span[node] >= self.options.large)
         return steps >= _WORTHWHILE_STEPS
+
+    def _steps(self, node: Node) -> int:
+        """Passes over memory: one for each function of a map, and for each term of a sum."""
+        match node.op:
+            case ops.Map(expression=expression):
+                return sum(isinstance(part, Call) for part in postorder(expression))
+            case ops.LinearCombination(coefficients=coefficients):
+                return len(coefficients)
+            case ops.Broadcast() | ops.Cast():
+                return 0
+            case ops.Reduce(kind="logsumexp"):
+                return _LOGSUMEXP_STEPS
+        match self.kernels[node]:
+            case Contraction(rows=(), columns=(), inner=inner) if inner:
+                return self.options.products
+        return 1
 
     def _is_shared_out(self, node: Node) -> bool:
         """Whether one step is worth a loop: on very large tensors that it reads in their order."""
@@ -204,18 +234,6 @@ def is_streamed(kernel: Kernel) -> bool:
         case Contraction(rows=rows, columns=columns):
             return not rows or not columns
     return False
-
-
-def _steps(node: Node) -> int:
-    """Passes over memory: one for each function of a map, and for each term of a sum."""
-    match node.op:
-        case ops.Map(expression=expression):
-            return sum(isinstance(part, Call) for part in postorder(expression))
-        case ops.LinearCombination(coefficients=coefficients):
-            return len(coefficients)
-        case ops.Broadcast() | ops.Cast():
-            return 0
-    return 1
 
 
 def _layouts(program: Program) -> dict[Node, tuple[int, ...]]:
