@@ -15,6 +15,7 @@ from .grouped import Grouped
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
 from .moments import Moments
+from .outside import Outside
 from .shared_solves import SharedSolves
 from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
@@ -36,6 +37,7 @@ _ALL = (
     Fuse,
     Tile,
     Grouped,
+    Outside,
     Moments,
     Block,
     Slice,
@@ -48,7 +50,8 @@ _PIPELINES = {
     "reference": "expand",
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
     "triton": DEFAULT_PIPELINE.replace(
-        "block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384}"
+        "block",
+        "tile,grouped,outside,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384}",
     ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }

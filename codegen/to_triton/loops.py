@@ -21,7 +21,7 @@ from ..typed_scalars import TypedValue, within
 from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
 from .loop_memory import LoopMemory
-from .reductions import REDUCTIONS, Reduction, expanded
+from .reductions import REDUCTIONS, Reduction, expanded, reductions_first
 from .registers import Registers
 from .scalars import HALVES, TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
@@ -49,7 +49,7 @@ class TritonKernel:
         self.buffers = loop.body.buffer_map()
         self.results = set(loop.body.outputs)
         steps, self.dtypes = expanded(steps_of(loop.body), {k: x.type.dtype for k, x in self.buffers.items()})
-        self.axes: Axes = axes_of(loop, steps, sizes)
+        self.axes: Axes = axes_of(loop, reductions_first(steps), sizes)
         if missing := [each for each in loop.body.outputs if each not in {x.buffer for x in steps}]:
             raise NoForm(f"a result {missing[0]} that is an operand")
         self.tile: Tile = tile_of(self.axes, Registers(self.axes, self.dtypes), sizes, tiling)
