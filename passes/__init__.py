@@ -51,7 +51,7 @@ _PIPELINES = {
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
     "triton": DEFAULT_PIPELINE.replace(
         "block",
-        "tile,grouped,outside,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384}",
+        "tile,grouped,outside,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384,columns=32768}",
     ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }

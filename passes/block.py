@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import ClassVar
 
-from ..ir import Graph, Node, Size
+from ..ir import DType, Graph, Node, Size
 from ..ir import operations as ops
 from ..ir.dims import evaluate
 from ..ir.kernels import Contraction, Direct, Kernel, Rearrangement
@@ -24,6 +24,7 @@ from .memory.loop_bodies import Region, loops_for, unused_dim
 
 # Elementwise steps that read and write large tensors: from how many on a loop is worth it.
 _WORTHWHILE_STEPS = 2
+_WHOLE = (DType.float64, DType.float32)  # dtypes that values have in memory as they have in registers
 _SMALL = 64  # a tensor that is so many times smaller than another costs nothing to read again beside it
 _LOGSUMEXP_STEPS = 4  # a maximum, a difference, its exponential, a sum
 _STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
@@ -39,7 +40,8 @@ class Block(Pass):
     about ``elements`` of them.  One step is a loop of its own where its tensors have ``alone`` elements
     (0: nowhere) and it reads them in their order.  A product that is summed, and is no matrix product, is ``products``
     steps outside of a loop.  Small tensors are no reason to cut a large one along an index of fewer than ``positions``
-    positions.  The index to cut is one with at most ``row`` elements for each
+    positions.  Sums over the index that are longer than ``columns`` bytes (0: none) are a loop of their own beside sums
+    along it.  The index to cut is one with at most ``row`` elements for each
     position, where there is one. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
@@ -64,6 +66,7 @@ class Block(Pass):
     alone: int = 2097152
     products: int = 1
     positions: int = 0
+    columns: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -204,7 +207,46 @@ class _Blocking:
         results = [node for node in region.members if node in wanted]
         # Not evened out over the blocks: other sizes of the index then have the same program.
         block = max(self.options.elements // max(self._row(region.members), 1), 1)
-        return loops_for(results, region, self.order, new, symbol, block=block, concurrent=True)
+        apart = self._sums_apart(region, results)
+        if not apart:
+            return loops_for(results, region, self.order, new, symbol, block=block, concurrent=True)
+        ready = self._narrow_before(apart, region)
+        first = [node for node in region.members if node in ready or (node in wanted and node not in apart)]
+        found = loops_for(first, region, self.order, new, symbol, block=block, concurrent=True) if first else {}
+        known = {**new, **found}
+        return found | loops_for(apart, region, self.order, known, symbol, ready, block, concurrent=True)
+
+    def _sums_apart(self, region: Region, results: Sequence[Node]) -> list[Node]:
+        """The results that are combined over the index and are as long as a row, where rows are summed as well.
+
+        A program that has rows whole would give a part as long as a row; in a loop of their own, such results have
+        programs of which each takes some columns.
+        """
+        narrow = [x for x in region.members if self._is_narrow(x, region)]
+        if not self.options.columns or not narrow or any(x.type.dtype not in _WHOLE for x in narrow):
+            return []
+        return [x for x in results if isinstance(region.members[x].result, str)
+                and _elements(x, self.sizes) * x.type.dtype.bits // 8 > self.options.columns]  # fmt: skip
+
+    def _is_narrow(self, node: Node, region: Region) -> bool:
+        """Whether a member has a few numbers for each position of the index, or for all of them."""
+        size = evaluate(region.size, self.sizes) if isinstance(region.members[node].result, int) else 1
+        return _elements(node, self.sizes) * _SMALL <= size * self._row(region.members)
+
+    def _narrow_before(self, results: Sequence[Node], region: Region) -> set[Node]:
+        """The narrow members that these results are computed from, directly."""
+        found, seen, stack = set[Node](), set[Node](), list(results)
+        while stack:
+            node = stack.pop()
+            for position, operand in enumerate(node.operands):
+                if operand in seen or not region.carries(operand, region.members[node].axis(position)):
+                    continue
+                seen.add(operand)
+                if self._is_narrow(operand, region):
+                    found.add(operand)
+                else:
+                    stack.append(operand)
+        return found
 
     def _read_outside(self, region: Region) -> set[Node]:
         """The members that are outputs, or that something outside of the region reads."""

@@ -14,6 +14,7 @@ from .registers import Registers
 
 _RUN, _SECTOR = 128, 32  # bytes of neighbours in memory that are read together, and the fewest that are
 _LONG_ROW = 1024  # elements
+_FEW_SUMS = 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Tiling:
     """
 
     preferred: int = 8192
-    most: int = 196608
+    most: int = 229376
     programs: int = 1024
 
 
@@ -94,9 +95,7 @@ class _Fitting:
         if side is None:
             chunk, side = self._chunk(), self._side(_RUN)
         inner = self.inner if chunk is None else self.inner // self.lengths[chunk]
-        # Chunks are larger than other tiles: the fewer rows are at work, the more of them the next pass finds in the
-        # cache.  A thread then has half as many registers, which are too few for doubles.
-        preferred = self.tiling.preferred * (1 if chunk is None or self.item > 4 else 4)
+        preferred = self.tiling.preferred * (1 if chunk is None else self._larger(chunk))
         left = max(preferred // self.item // inner, 1)
         block = min(self.lengths[chunk], max(left // side, 1)) if chunk is not None else 1
         dimensions = self._outer(max(left // block, 1), side)
@@ -134,6 +133,16 @@ class _Fitting:
         if self.registers.held(least, self.gathers) > self.room:
             raise NoForm(f"a tile of {math.prod(least)} elements")
         return chunk
+
+    def _larger(self, chunk: int) -> int:
+        """How many times as large as other tiles chunks are.
+
+        The fewer rows are at work, the more of them the next pass finds in the cache.  A thread of more warps has fewer
+        registers, which are too few for doubles, and for many running sums.
+        """
+        group = set(self.axes.inner[chunk])
+        sums = sum(bool(group & x.reduced) for x in self.axes.steps)
+        return 1 if self.item > 4 else 2 if sums > _FEW_SUMS else 4
 
     def _outer(self, left: int, side: int) -> list[Dimension]:
         """The dimensions of the outer indices, for as many elements as are ``left``."""
