@@ -1,10 +1,10 @@
-"""Squares of distances from a multiple of a total, recognised in scalar expressions: what a variance sums."""
+"""Distances from a multiple of a total, squared or weighted, in scalar expressions: what moments are sums of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from .scalar import Call, Literal, Scalar
+from .scalar import Call, Literal, Scalar, call
 
 
 def mean_in_square(squares: Scalar, point: Scalar, total: Scalar, is_shared: Callable[[Scalar], bool]) -> Scalar | None:
@@ -20,13 +20,50 @@ def mean_in_square(squares: Scalar, point: Scalar, total: Scalar, is_shared: Cal
     True
     """
     distance = _root(squares)
+    found = None if distance is None else _distance(distance, point, total, is_shared)
+    return None if found is None else found[0]
+
+
+def mean_in_product(
+    product: Scalar, point: Scalar, total: Scalar, is_shared: Callable[[Scalar], bool]
+) -> tuple[Scalar, Scalar] | None:
+    """``(m, w)`` where ``product`` is ``w · (point - m)``, with ``m`` as of :func:`mean_in_square`; else None.
+
+    >>> from otus.ir.scalar import argument, parse_scalar, scalar_text
+    >>> x, s = argument(0), argument(1)
+    >>> found = mean_in_product(parse_scalar("(c * (a - 0.25 * b)) * d"), x, s, lambda _: False)
+    >>> [scalar_text(part) for part in found]
+    ['0.25 * b', 'c * d']
+    """
+    factors = _factors(product)
+    for k, factor in enumerate(factors if len(factors) > 1 else ()):
+        found = _distance(factor, point, total, is_shared)
+        if found is not None:
+            rest = [*factors[:k], *factors[k + 1 :]]
+            weight = rest[0]
+            for each in rest[1:]:
+                weight = call("mul", weight, each)
+            return found[0], weight if found[1] else call("neg", weight)
+    return None
+
+
+def _factors(value: Scalar) -> list[Scalar]:
+    if isinstance(value, Call) and value.function == "mul":
+        return [x for part in value.arguments for x in _factors(part)]
+    return [value]
+
+
+def _distance(
+    distance: Scalar, point: Scalar, total: Scalar, is_shared: Callable[[Scalar], bool]
+) -> tuple[Scalar, bool] | None:
+    """The mean that a difference is from, and whether it is taken from the point; None where it is no such thing."""
     if not (isinstance(distance, Call) and distance.function == "sub"):
         return None
     first, second = distance.arguments
     mean = {first: second, second: first}.get(point)
-    if mean is None or mean is point:
+    if mean is None or mean is point or not _is_multiple(mean, total, is_shared):
         return None
-    return mean if _is_multiple(mean, total, is_shared) else None
+    return mean, first is point
 
 
 def _root(value: Scalar) -> Scalar | None:

@@ -15,6 +15,7 @@ from .grouped import Grouped
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
 from .moments import Moments
+from .outside import Outside
 from .shared_solves import SharedSolves
 from .sharpen import Sharpen
 from .simplify import SIMPLIFY_RULES, Simplify
@@ -38,6 +39,7 @@ _ALL = (
     Fuse,
     Tile,
     Grouped,
+    Outside,
     Moments,
     Block,
     Slice,
@@ -51,7 +53,8 @@ _PIPELINES = {
     # A kernel saves a pass over memory wherever there are two, and its tiles are its own affair.
     # Its numbers are float32 within kernels, and products of halves are what the matrix units are for.
     "triton": DEFAULT_PIPELINE.replace("widen,", "").replace(
-        "block", "tile,grouped,moments,block{large=1,elements=1048576,row=2097152,alone=0}"
+        "block",
+        "tile,grouped,outside,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384,columns=32768}",
     ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import ClassVar
 
-from ..ir import Graph, Node, Size
+from ..ir import DType, Graph, Node, Size
 from ..ir import operations as ops
 from ..ir.dims import evaluate
 from ..ir.kernels import Contraction, Direct, Kernel, Rearrangement
@@ -24,6 +24,9 @@ from .memory.loop_bodies import Region, loops_for, unused_dim
 
 # Elementwise steps that read and write large tensors: from how many on a loop is worth it.
 _WORTHWHILE_STEPS = 2
+_WHOLE = (DType.float64, DType.float32)  # dtypes that values have in memory as they have in registers
+_SMALL = 64  # a tensor that is so many times smaller than another costs nothing to read again beside it
+_LOGSUMEXP_STEPS = 4  # a maximum, a difference, its exponential, a sum
 _STREAMED = (ops.Map, ops.LinearCombination, ops.Reduce, ops.Broadcast, ops.Cast)
 
 
@@ -35,7 +38,10 @@ class Block(Pass):
     emitters may run several at once.  Matrix products stay whole.  Where sizes are not known yet,
     and where no tensor has as many as ``large`` elements, nothing changes.  The largest tensor of a block has
     about ``elements`` of them.  One step is a loop of its own where its tensors have ``alone`` elements
-    (0: nowhere) and it reads them in their order.  The index to cut is one with at most ``row`` elements for each
+    (0: nowhere) and it reads them in their order.  A product that is summed, and is no matrix product, is ``products``
+    steps outside of a loop.  Small tensors are no reason to cut a large one along an index of fewer than ``positions``
+    positions.  Sums over the index that are longer than ``columns`` bytes (0: none) are a loop of their own beside sums
+    along it.  The index to cut is one with at most ``row`` elements for each
     position, where there is one. ::
 
         %0: f64[9000,900] = map "exp(a)" "ab->ab" %A
@@ -58,6 +64,9 @@ class Block(Pass):
     elements: int = 32768
     row: int = 65536
     alone: int = 2097152
+    products: int = 1
+    positions: int = 0
+    columns: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, graph: Graph) -> Graph:
@@ -100,19 +109,43 @@ class _Blocking:
         program = lower_unbound(graph, sizes)
         self.kernels = {call.node: call.kernel for call in program.calls}
         self.layouts = _layouts(program)
-        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large)
+        streams = find_streams(self.order, self._is_streamed, lambda x: self.span[x] >= options.large, self._is_apart)
         found = [self._region(stream) for stream in streams if self._is_worthwhile(stream)]
         self.regions = [region for region in found if evaluate(region.size, sizes) > 1]
 
     def _is_streamed(self, node: Node) -> bool:
         return node in self.kernels and is_streamed(self.kernels[node])
 
+    def _is_apart(self, node: Node, choices: Sequence[Members]) -> bool:
+        """Whether all that a node would join is small beside it, and left it with no index of many positions."""
+        if not choices or not self.options.positions or self.span[node] < self.options.elements:
+            return False
+        others = max(self.span[x] for members in choices for x in members if x is not node)
+        most = max(evaluate(_cut_size(members), self.sizes) for members in choices)
+        return others * _SMALL <= self.span[node] and most < self.options.positions
+
     def _is_worthwhile(self, stream: Stream) -> bool:
         members = stream.choices[0]
-        steps = sum(_steps(node) for node in members if self.span[node] >= self.options.large)
+        steps = sum(self._steps(node) for node in members if self.span[node] >= self.options.large)
         if steps == 1:
             return all(self._is_shared_out(node) for node in members if self.span[node] >= self.options.large)
         return steps >= _WORTHWHILE_STEPS
+
+    def _steps(self, node: Node) -> int:
+        """Passes over memory: one for each function of a map, and for each term of a sum."""
+        match node.op:
+            case ops.Map(expression=expression):
+                return sum(isinstance(part, Call) for part in postorder(expression))
+            case ops.LinearCombination(coefficients=coefficients):
+                return len(coefficients)
+            case ops.Broadcast() | ops.Cast():
+                return 0
+            case ops.Reduce(kind="logsumexp"):
+                return _LOGSUMEXP_STEPS
+        match self.kernels[node]:
+            case Contraction(rows=(), columns=(), inner=inner) if inner:
+                return self.options.products
+        return 1
 
     def _is_shared_out(self, node: Node) -> bool:
         """Whether one step is worth a loop: on very large tensors that it reads in their order."""
@@ -174,7 +207,46 @@ class _Blocking:
         results = [node for node in region.members if node in wanted]
         # Not evened out over the blocks: other sizes of the index then have the same program.
         block = max(self.options.elements // max(self._row(region.members), 1), 1)
-        return loops_for(results, region, self.order, new, symbol, block=block, concurrent=True)
+        apart = self._sums_apart(region, results)
+        if not apart:
+            return loops_for(results, region, self.order, new, symbol, block=block, concurrent=True)
+        ready = self._narrow_before(apart, region)
+        first = [node for node in region.members if node in ready or (node in wanted and node not in apart)]
+        found = loops_for(first, region, self.order, new, symbol, block=block, concurrent=True) if first else {}
+        known = {**new, **found}
+        return found | loops_for(apart, region, self.order, known, symbol, ready, block, concurrent=True)
+
+    def _sums_apart(self, region: Region, results: Sequence[Node]) -> list[Node]:
+        """The results that are combined over the index and are as long as a row, where rows are summed as well.
+
+        A program that has rows whole would give a part as long as a row; in a loop of their own, such results have
+        programs of which each takes some columns.
+        """
+        narrow = [x for x in region.members if self._is_narrow(x, region)]
+        if not self.options.columns or not narrow or any(x.type.dtype not in _WHOLE for x in narrow):
+            return []
+        return [x for x in results if isinstance(region.members[x].result, str)
+                and _elements(x, self.sizes) * x.type.dtype.bits // 8 > self.options.columns]  # fmt: skip
+
+    def _is_narrow(self, node: Node, region: Region) -> bool:
+        """Whether a member has a few numbers for each position of the index, or for all of them."""
+        size = evaluate(region.size, self.sizes) if isinstance(region.members[node].result, int) else 1
+        return _elements(node, self.sizes) * _SMALL <= size * self._row(region.members)
+
+    def _narrow_before(self, results: Sequence[Node], region: Region) -> set[Node]:
+        """The narrow members that these results are computed from, directly."""
+        found, seen, stack = set[Node](), set[Node](), list(results)
+        while stack:
+            node = stack.pop()
+            for position, operand in enumerate(node.operands):
+                if operand in seen or not region.carries(operand, region.members[node].axis(position)):
+                    continue
+                seen.add(operand)
+                if self._is_narrow(operand, region):
+                    found.add(operand)
+                else:
+                    stack.append(operand)
+        return found
 
     def _read_outside(self, region: Region) -> set[Node]:
         """The members that are outputs, or that something outside of the region reads."""
@@ -204,18 +276,6 @@ def is_streamed(kernel: Kernel) -> bool:
         case Contraction(rows=rows, columns=columns):
             return not rows or not columns
     return False
-
-
-def _steps(node: Node) -> int:
-    """Passes over memory: one for each function of a map, and for each term of a sum."""
-    match node.op:
-        case ops.Map(expression=expression):
-            return sum(isinstance(part, Call) for part in postorder(expression))
-        case ops.LinearCombination(coefficients=coefficients):
-            return len(coefficients)
-        case ops.Broadcast() | ops.Cast():
-            return 0
-    return 1
 
 
 def _layouts(program: Program) -> dict[Node, tuple[int, ...]]:

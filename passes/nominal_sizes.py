@@ -8,7 +8,7 @@ from ..ir import Graph, Node, Size
 from ..ir.dims import symbols
 from ..ir.operations import Einsum, Reduce
 
-USUAL = 1024
+USUAL = 2048
 # Nothing so long is whole in a tile; what is read in pieces may have any length.
 LONG = 1 << 17
 # What scores are summed over, such as the features of a head.
@@ -26,7 +26,7 @@ def nominal_sizes(graph: Graph) -> dict[str, int]:
     >>> import otus
     >>> q, k = otus.tensor("q", ("s", "d")), otus.tensor("k", ("t", "d"))
     >>> nominal_sizes(Graph.of([otus.logsumexp(q @ k.T, axis=1).node]))
-    {'s': 1024, 'd': 64, 't': 1024}
+    {'s': 2048, 'd': 64, 't': 2048}
     """
     order = graph.nodes()
     known = {pair for node in (*graph.inputs, *graph.outputs) for pair in _pairs(node)}

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..ir import Graph
 from .algebra.cancel_rules import CANCEL_RULES
+from .algebra.deviation_rules import DEVIATION_RULES
 from .algebra.einsum_rules import EINSUM_RULES
 from .algebra.fact_rules import FACT_RULES
 from .algebra.inverse_rules import IDENTITY_RULES, PRODUCT_RULES
@@ -27,6 +28,7 @@ _RULES: tuple[Rule, ...] = (
     *SCALAR_RULES,
     *STRUCTURE_RULES,
     *CANCEL_RULES,
+    *DEVIATION_RULES,
 )
 SIMPLIFY_RULES: tuple[Rule, ...] = (*_RULES, *PRODUCT_RULES)
 

@@ -31,7 +31,7 @@ BLOCK = default_pipeline("triton").rsplit(",block", 1)[1]
 # For what would otherwise be a nest of loops over scores, being small.
 WITHOUT_TILES = default_pipeline("triton").replace(",tile", "")
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have, by architecture
-TINY = Tiling(preferred=64, most=64, programs=2)
+TINY = Tiling(preferred=64, most=256, programs=2)
 _TYPES = {
     torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.bool: "i1",
     torch.int8: "i8", torch.int16: "i16", torch.int32: "i32", torch.int64: "i64", torch.uint8: "u8",

@@ -73,6 +73,11 @@ class Axes:
     combined: tuple[Index, ...]
     inner: tuple[tuple[Index, ...], ...]
     parts: Mapping[str, str]
+    runs_parallel: bool = False  # whether neighbours in memory are along a parallel index, not along an inner one
+
+    def inner_of(self, indices: Sequence[Index | None]) -> tuple[int, ...]:
+        """The inner dimensions that some indices are on, by their numbers."""
+        return tuple(number for number, group in enumerate(self.inner) if set(group) & set(indices))
 
     @property
     def parts_are_sums(self) -> bool:
@@ -103,7 +108,7 @@ def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) ->
         if all(index in each.space and index not in each.reduced for each in placed)
         and all(index in each.kept for each in results)
     ]
-    order = _memory_order(loop, placed)
+    order, innermost = _memory_order(loop, placed)
     positions = {index: evaluate(size, sizes) for index, size in extent.items()}
     first = _to_combine(placed, results, parallel, row, order, positions)
     combined = [] if first is None else [first]
@@ -116,7 +121,7 @@ def axes_of(loop: BlockLoop, steps: Sequence[Step], sizes: Mapping[str, int]) ->
     parts = {x.step.buffer: x.step.reduction or str(join[x.step.buffer]) for x in results if set(combined) - x.kept}
     split = _turned(loop, placed, spread, positions) if not combined and not inner else len(spread)
     whole = tuple(map(tuple, groups.values()))
-    return Axes(tuple(placed), extent, spread[:split], spread[split:], shared, whole, parts)
+    return Axes(tuple(placed), extent, spread[:split], spread[split:], shared, whole, parts, innermost in parallel)
 
 
 def _turned(
@@ -254,10 +259,11 @@ class _Ties:
                 known[size].append(place)
 
 
-def _memory_order(loop: BlockLoop, placed: Sequence[PlacedStep]) -> dict[Index, int]:
-    """The place of each index in memory, by the largest of the tensors that are whole."""
+def _memory_order(loop: BlockLoop, placed: Sequence[PlacedStep]) -> tuple[dict[Index, int], Index | None]:
+    """The place of each index in memory, by the largest of the tensors that are whole, and the last one of that."""
     order: dict[Index, int] = {}
-    for buffer, indices in sorted(_tensors(loop, placed), key=lambda x: -len(set(x[1]) - {None})):
+    largest = sorted(_tensors(loop, placed), key=lambda x: -len(set(x[1]) - {None}))
+    for buffer, indices in largest:
         for axis in _layout(buffer, len(indices)):
             index = indices[axis]
             if index is not None:
@@ -265,7 +271,9 @@ def _memory_order(loop: BlockLoop, placed: Sequence[PlacedStep]) -> dict[Index, 
     for each in placed:
         for index in each.space:
             order.setdefault(index, len(order))
-    return order
+    named = [x for buffer, indices in largest[:1] for axis in _layout(buffer, len(indices))
+             if (x := indices[axis]) is not None]  # fmt: skip
+    return order, named[-1] if named else None
 
 
 def _tensors(loop: BlockLoop, placed: Sequence[PlacedStep]) -> list[tuple[Buffer, tuple[Index | None, ...]]]:

@@ -21,7 +21,8 @@ class ChunkedBody:
     """Stage after stage: a loop over chunks for what can be reduced, then what follows from it.
 
     Values along the chunked index are computed anew in each loop; what they are computed from is read again.  Sums
-    relative to a maximum run along with it, in one loop, and squares of distances from the mean along with its sum.
+    relative to a maximum run along with it, in one loop, and distances from the mean, squared or weighted, along with
+    its sum.
     """
 
     def __init__(self, kernel: TritonKernel, chunk: Dimension) -> None:
@@ -30,7 +31,7 @@ class ChunkedBody:
         self.steps = kernel.axes.steps
         stages = _stages(self.steps, self.index, {}, {})
         self.running = running_sums(self.steps, self.index, stages, kernel.results | set(kernel.axes.parts))
-        self.deviations = deviations(kernel, self.index, {*self.running, *kernel.axes.parts})
+        self.deviations = deviations(kernel, self.index, {*self.running, *kernel.axes.parts}, stages)
         self.stages = _stages(self.steps, self.index, self.running, self.deviations)
         self.squares: dict[str, RunningDeviation] = {}
 
@@ -53,7 +54,8 @@ class ChunkedBody:
         ended = [x for x in goals if self.index in x.reduced]
         together = {self.running.get(x.step.buffer) for x in ended}
         inside = [x for x in along if self._is_ready(x, stage, ended, together)]
-        wanted = _needed(goals, inside)
+        weights = [x.weight for x in self.deviations.values() if x.weight is not None and x.total in ended]
+        wanted = _needed([*goals, *weights], inside)
         if not wanted:
             return
         kernel = self.kernel
@@ -63,6 +65,7 @@ class ChunkedBody:
             else:
                 kernel.accumulate(placed)
                 self._begin_squares(placed)
+        taken: dict[str, str] = {}
         outside, loaded, results = dict(kernel.values), dict(kernel.loaded), kernel.results
         kernel.results = results & {x.step.buffer for x in goals}
         start = kernel.names.identifier("start")
@@ -74,9 +77,12 @@ class ChunkedBody:
                 if placed.step.buffer in together and placed in ended:
                     self._move_maximum(placed)
                 elif any(x.total is placed for x in self.deviations.values()):
-                    self._move_total(placed)
+                    taken[placed.step.buffer] = self._move_total(placed)
                 else:
                     kernel.step(placed)
+        for each in self.squares.values():
+            if (total := each.deviation.total.step.buffer) in taken:
+                each.take(taken[total])
         kernel.depth -= 1
         kernel.values, kernel.loaded, kernel.results = outside, loaded, results
         for placed in ended:
@@ -134,20 +140,20 @@ class ChunkedBody:
     # --- a sum, and the squares of the distances from its mean -----------------------------------
 
     def _begin_squares(self, total: PlacedStep) -> None:
+        count: str | None = None
         for name, each in self.deviations.items():
             if each.total is total:
-                self.squares[name] = RunningDeviation(self.kernel, each)
+                self.squares[name] = RunningDeviation(self.kernel, each, count)
                 self.squares[name].begin()
+                count = self.squares[name].count
 
-    def _move_total(self, placed: PlacedStep) -> None:
-        """The total with this chunk, and the squares with it."""
+    def _move_total(self, placed: PlacedStep) -> str:
+        """The total with this chunk; what it took in."""
         kernel = self.kernel
         value, _ = kernel.reducible(placed, REDUCTIONS["sum"])
         total, _ = kernel.accumulators[placed.step.buffer]
         kernel.line(f"{total} = {REDUCTIONS['sum'].joined(total, value, self._dtype(placed), kernel.helpers)}")
-        for each in self.squares.values():
-            if each.deviation.total is placed:
-                each.take(value)
+        return value
 
     def _dtype(self, placed: PlacedStep) -> DType:
         return self.kernel.dtypes[placed.step.buffer]
@@ -178,10 +184,10 @@ def _needed(goals: Sequence[PlacedStep], inside: Sequence[PlacedStep]) -> set[st
     """The steps of a loop that these need, themselves among them."""
     by_name = {x.step.buffer: x for x in inside}
     wanted: set[str] = set()
-    stack = [x.step.buffer for x in goals]
+    stack = list(goals)
     while stack:
-        name = stack.pop()
-        if name not in wanted:
-            wanted.add(name)
-            stack += [x.buffer for x in by_name[name].step.operands if x.buffer in by_name]
+        placed = stack.pop()
+        if placed.step.buffer not in wanted:
+            wanted.add(placed.step.buffer)
+            stack += [by_name[x.buffer] for x in placed.step.operands if x.buffer in by_name]
     return wanted

@@ -204,6 +204,20 @@ def _about(squares, count, total, mean):
 
 
 @triton.jit
+def _codeviation(x, total, weight, weights, count):
+    """What the last of ``count`` pairs with these totals adds to the products of their distances from their means."""
+    count = tl.maximum(count, 1.0)
+    return (x - total / count) * (weight - weights / count) * (count / tl.maximum(count - 1.0, 1.0))
+
+
+@triton.jit
+def _weighted_about(products, weights, count, total, mean):
+    """The weighted distances of ``count`` numbers from ``mean``; ``products`` are those of the distances of both."""
+    distance = total / tl.maximum(count, 1.0) - mean
+    return tl.where(count > 0, products + weights * distance, 0.0)
+
+
+@triton.jit
 def _arctan(x):
     """The angle whose tangent is x: by a rational function, around 0, 1 and infinity."""
     y = tl.abs(x)

@@ -23,7 +23,8 @@ from .axes import Axes, Index, PlacedStep, axes_of
 from .chunks import ChunkedBody
 from .loop_memory import LoopMemory
 from .narrow import rounded, widened, written, zero
-from .reductions import REDUCTIONS, Reduction, expanded
+from .reductions import REDUCTIONS, Reduction, expanded, reductions_first
+from .registers import Registers
 from .scalars import TRITON_DTYPES, TritonPrinter, computed_dtype
 from .tiles import Dimension, Tile, Tiling, tile_of
 
@@ -50,11 +51,10 @@ class TritonKernel:
         self.buffers = loop.body.buffer_map()
         self.results = set(loop.body.outputs)
         steps, self.dtypes = expanded(steps_of(loop.body), {k: x.type.dtype for k, x in self.buffers.items()})
-        self.axes: Axes = axes_of(loop, steps, sizes)
+        self.axes: Axes = axes_of(loop, reductions_first(steps), sizes)
         if missing := [each for each in loop.body.outputs if each not in {x.buffer for x in steps}]:
             raise NoForm(f"a result {missing[0]} that is an operand")
-        item_bytes = max(computed_dtype(x).bits // 8 for x in self.dtypes.values())
-        self.tile: Tile = tile_of(self.axes, item_bytes, sizes, tiling)
+        self.tile: Tile = tile_of(self.axes, Registers(self.axes, self.dtypes), sizes, tiling)
         # What positions are called comes first: a dim may have any name, p and c among them.
         self.names = Names(["tl", "triton", "program", "iteration", "WIDE", *self.tile.names])
         self.helpers: set[str] = set()

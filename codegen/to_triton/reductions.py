@@ -113,6 +113,20 @@ def expanded(steps: Sequence[Step], dtypes: Mapping[str, DType]) -> tuple[list[S
     return found, known
 
 
+def reductions_first(steps: Sequence[Step]) -> list[Step]:
+    """The steps in an order in which elementwise work that no reduction needs waits: it would take registers."""
+    by_name = {step.buffer: step for step in steps}
+    needed: dict[str, set[str]] = {}
+    for step in steps:
+        direct = {x.buffer for x in step.operands if x.buffer in by_name}
+        needed[step.buffer] = direct.union(*(needed[name] for name in direct))
+    found: dict[str, Step] = {}
+    for goal in (*(x for x in steps if x.reduction is not None), *steps):
+        found |= {x.buffer: x for x in steps if x.buffer in needed[goal.buffer] and x.buffer not in found}
+        found.setdefault(goal.buffer, goal)
+    return list(found.values())
+
+
 def _truth_values(step: Step, dtypes: Mapping[str, DType]) -> Step:
     """``any`` and ``all`` of numbers ask which of them are not 0."""
     if step.reduction in ("any", "all") and any(dtypes[x.buffer] is not DType.bool for x in step.operands):

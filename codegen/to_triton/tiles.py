@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...ir import Size
 from ...ir.dims import evaluate, product
 from ...ir.loop_steps import NoForm
 from .axes import Axes, Index
+from .registers import Registers
+
+_RUN, _SECTOR = 128, 32  # bytes of neighbours in memory that are read together, and the fewest that are
+_LONG_ROW = 1024  # elements
+_FEW_SUMS = 3
+_BYTES_OF_WARP = 8192  # of one value, where the threads of a warp have 64 numbers each
 
 
 @dataclass(frozen=True)
 class Tiling:
     """What tiles are to be like.
 
-    ``preferred`` is how many bytes of one value a tile has where it may choose, and ``most`` the most that it may
-    have in registers; an inner index that would need more runs in a loop over chunks.  ``programs`` is the most that
-    share a reduction; each takes several tiles where there are more.
+    ``preferred`` is how many bytes of one value a tile has where it may choose, and ``most`` how many bytes of all
+    values together a program may hold in registers at once; an inner index that would need more runs in a loop over
+    chunks.  ``programs`` is the most that share a reduction; each takes several tiles where there are more.
     """
 
     preferred: int = 8192
-    most: int = 32768
+    most: int = 229376
     programs: int = 1024
 
 
@@ -72,52 +78,104 @@ class Tile:
         return next((each for each in self.dimensions if each.part == part), None)
 
 
-def tile_of(axes: Axes, item_bytes: int, sizes: Mapping[str, int], tiling: Tiling) -> Tile:
+def tile_of(axes: Axes, registers: Registers, sizes: Mapping[str, int], tiling: Tiling) -> Tile:
     """The tile for these sizes, which is right for all; raises ``NoForm`` where none is small enough."""
-    counts = [product(axes.sizes[x] for x in group) for group in axes.inner]
-    lengths = [_power(evaluate(count, sizes)) for count in counts]
-    chunk = _chunked(lengths, tiling.most // item_bytes)
-    inner = math.prod(length for number, length in enumerate(lengths) if number != chunk)
-    dimensions = []
-    left = max(tiling.preferred // item_bytes // inner, 1)
-    if inner * (1 if chunk is None else 2) > tiling.most // item_bytes:
-        raise NoForm(f"a tile of {inner} elements")
-    chunk_block = min(lengths[chunk], left) if chunk is not None else 1
-    left = max(left // chunk_block, 1)
-    spread = (("p", "parallel", axes.parallel), ("q", "across", axes.across), ("c", "combined", axes.combined))
-    for name, part, indices in spread:
-        if indices:
-            count = product(axes.sizes[x] for x in indices)
-            most = min(left, 128) if part == "parallel" and axes.combined else left
-            if part == "parallel" and axes.across:
-                most = _square_side(left)
-            block = min(_power(evaluate(count, sizes)), most)
-            left = max(left // block, 1)
-            dimensions.append(Dimension(name, part, indices, count, block, block))
-    for number, group in enumerate(axes.inner):
-        if number == chunk:
-            dimensions.append(Dimension(f"i{number}", "chunk", group, counts[number], chunk_block, chunk_block))
-        else:
-            most = _power_below(tiling.most // item_bytes // (inner * chunk_block // lengths[number]))
-            dimensions.append(Dimension(f"i{number}", "inner", group, counts[number], None, lengths[number], most))
-    iterations = 1 if chunk is not None else _iterations(axes, dimensions, sizes, tiling)
-    total = math.prod(each.planned for each in dimensions)
-    warps = max(1, min(4, total // 32), min(16, total * item_bytes // 2048))
-    return Tile(tuple(dimensions), iterations, warps)
+    return _Fitting(axes, registers, sizes, tiling).tile()
 
 
-def _chunked(lengths: Sequence[int], most: int) -> int | None:
-    """The inner dimension to run over in chunks, the longest, where all of them are too much for a tile."""
-    return lengths.index(max(lengths)) if math.prod(lengths) > most else None
+class _Fitting:
+    """The search for one tile; sizes of blocks are in elements."""
 
+    def __init__(self, axes: Axes, registers: Registers, sizes: Mapping[str, int], tiling: Tiling) -> None:
+        self.axes, self.registers, self.sizes, self.tiling = axes, registers, sizes, tiling
+        self.item = registers.item_bytes
+        self.room = tiling.most if self.item <= 4 else tiling.most // 2  # functions of doubles need many themselves
+        self.counts = [product(axes.sizes[x] for x in group) for group in axes.inner]
+        self.lengths = [_power(evaluate(count, sizes)) for count in self.counts]
+        self.inner = math.prod(self.lengths)
+        kept = {x for each in axes.steps if each.step.buffer in axes.parts for x in axes.inner_of(each.result)}
+        # Parts that are a number for each long row are little beside the row: nothing need gather them.
+        self.gathers = axes.parts_are_sums and (bool(kept) or self.inner < _LONG_ROW)
 
-def _iterations(axes: Axes, dimensions: list[Dimension], sizes: Mapping[str, int], tiling: Tiling) -> int:
-    """Tiles of one program, so that few enough share a reduction."""
-    blocks = {each.part: -(-evaluate(each.count, sizes) // each.planned) for each in dimensions}
-    if "combined" not in blocks or not axes.parts_are_sums:
-        return 1
-    most = max(tiling.programs // blocks.get("parallel", 1), 1)
-    return -(-blocks["combined"] // most)
+    def tile(self) -> Tile:
+        """The tile: with the inner indices whole where registers have room, else with the longest in chunks."""
+        chunk, side = None, self._side_of_whole()
+        if side is None:
+            chunk, side = self._chunk(), self._side(_RUN)
+        inner = self.inner if chunk is None else self.inner // self.lengths[chunk]
+        preferred = self.tiling.preferred * (1 if chunk is None else self._larger(chunk))
+        left = max(preferred // self.item // inner, 1)
+        block = min(self.lengths[chunk], max(left // side, 1)) if chunk is not None else 1
+        dimensions = self._outer(max(left // block, 1), side)
+        for number, group in enumerate(self.axes.inner):
+            count = self.counts[number]
+            if number == chunk:
+                dimensions.append(Dimension(f"i{number}", "chunk", group, count, block, block))
+            else:
+                dimensions.append(Dimension(f"i{number}", "inner", group, count, None, self.lengths[number]))
+        iterations = 1 if chunk is not None or not self.gathers else self._iterations(dimensions)
+        total = math.prod(each.planned for each in dimensions)
+        warps = max(1, min(4, total // 32), min(16, total * self.item // 2048))
+        spare = _power_below(warps * _BYTES_OF_WARP // (total * self.item))
+        return Tile(tuple(replace(x, most=x.planned * spare) for x in dimensions), iterations, warps)
+
+    def _side(self, run: int) -> int:
+        """How many positions of the parallel indices a tile has at least, where these are neighbours in memory."""
+        if not self.axes.runs_parallel or not self.lengths:
+            return 1
+        count = _power(evaluate(product(self.axes.sizes[x] for x in self.axes.parallel), self.sizes))
+        most = max(self.tiling.preferred // self.item // 2, 1)
+        return max(min(run // self.item, count, most), 1)
+
+    def _side_of_whole(self) -> int | None:
+        """The same for a tile with all inner positions; None where registers have no room for it."""
+        held = self.registers.held(self.lengths, self.gathers)
+        for run in (_RUN, _RUN // 2, _SECTOR):
+            if held * self._side(run) <= self.room or not self.lengths:
+                return self._side(run)
+        return None
+
+    def _chunk(self) -> int:
+        """The inner dimension to run over in chunks: the longest."""
+        chunk = self.lengths.index(max(self.lengths))
+        least = [2 if number == chunk else length for number, length in enumerate(self.lengths)]
+        if self.registers.held(least, self.gathers) > self.room:
+            raise NoForm(f"a tile of {math.prod(least)} elements")
+        return chunk
+
+    def _larger(self, chunk: int) -> int:
+        """How many times as large as other tiles chunks are.
+
+        The fewer rows are at work, the more of them the next pass finds in the cache.  A thread of more warps has fewer
+        registers, which are too few for doubles, and for many running sums.
+        """
+        group = set(self.axes.inner[chunk])
+        sums = sum(bool(group & x.reduced) for x in self.axes.steps)
+        return 1 if self.item > 4 else 2 if sums > _FEW_SUMS else 4
+
+    def _outer(self, left: int, side: int) -> list[Dimension]:
+        """The dimensions of the outer indices, for as many elements as are ``left``."""
+        found = []
+        axes = self.axes
+        spread = (("p", "parallel", axes.parallel), ("q", "across", axes.across), ("c", "combined", axes.combined))
+        for name, part, indices in spread:
+            if indices:
+                count = product(axes.sizes[x] for x in indices)
+                most = min(left, 128) if part == "parallel" and axes.combined else left
+                if part == "parallel" and axes.across:
+                    most = _square_side(left)
+                block = min(_power(evaluate(count, self.sizes)), max(most, side if part == "parallel" else 1))
+                left = max(left // block, 1)
+                found.append(Dimension(name, part, indices, count, block, block))
+        return found
+
+    def _iterations(self, dimensions: Sequence[Dimension]) -> int:
+        """Tiles of one program, so that few enough share a reduction."""
+        blocks = {each.part: -(-evaluate(each.count, self.sizes) // each.planned) for each in dimensions}
+        if "combined" not in blocks:
+            return 1
+        most = max(self.tiling.programs // blocks.get("parallel", 1), 1)
+        return -(-blocks["combined"] // most)
 
 
 def _power_below(count: int) -> int:

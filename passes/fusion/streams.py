@@ -29,14 +29,18 @@ class Stream:
 
 
 def find_streams(
-    order: Sequence[Node], is_streamed: Callable[[Node], bool], starts: Callable[[Node], bool]
+    order: Sequence[Node],
+    is_streamed: Callable[[Node], bool],
+    starts: Callable[[Node], bool],
+    is_apart: Callable[[Node, Sequence[Members]], bool] = lambda node, choices: False,
 ) -> list[Stream]:
     """Streams of the nodes for which ``is_streamed`` holds, each begun by one for which ``starts`` holds too.
 
     ``order`` has operands first.  A node joins the streams of all its operands where it can, so that these
-    become one; so do streams that read the same blocks of a tensor of those that ``starts`` holds for.
+    become one, but not those of which ``is_apart`` holds with the choices that would be left; so do streams that read
+    the same blocks of a tensor of those that ``starts`` holds for.
     """
-    search = _Search()
+    search = _Search(is_apart)
     for node in order:
         search.place(node, is_streamed(node), starts(node))
     for node in order:
@@ -48,7 +52,8 @@ def find_streams(
 class _Search:
     """Streams by number; ``None`` where one has become part of another."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_apart: Callable[[Node, Sequence[Members]], bool]) -> None:
+        self.is_apart = is_apart
         self.streams: list[Stream | None] = []
         self.of: dict[Node, int] = {}
         self.below: dict[Node, set[int]] = {}
@@ -105,6 +110,8 @@ class _Search:
         for operand in node.operands:
             number = self._number(operand)
             if number is None or number == taken:
+                continue
+            if self.is_apart(node, self._choices(node, {number})):
                 continue
             choices = self._choices(node, {number} if taken is None else {taken, number})
             if not choices or not self._is_convex(node, {number} if taken is None else {taken, number}):

@@ -13,10 +13,10 @@ made of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from ...ir import DType, Graph, Node, build
+from ...ir import DType, Graph, Node, Size, build
 from ...ir import operations as ops
 from ...ir.scalar import Argument, Call, Literal, Number, Scalar, argument, call, substitute_arguments, used_arguments
 from ...ir.traverse import rebuild
@@ -28,8 +28,8 @@ _SEPARABLE = ("max", "min", "prod", "any", "all")
 
 
 @dataclass(frozen=True)
-class _Factor:
-    """A tensor with its labels, or its reciprocal; or a number."""
+class Factor:
+    """One of a product: a tensor with its labels, or its reciprocal; or a number."""
 
     value: Node | Number
     labels: Labels = ()
@@ -100,11 +100,11 @@ class _Sum:
 
     def value(self) -> Node:
         """The sum with ``wanted`` indices, what need not be within it multiplied afterwards."""
-        inside: list[_Factor] = []
-        outside: list[_Factor] = []
+        inside: list[Factor] = []
+        outside: list[Factor] = []
         for operand, labels, is_score in zip(self.node.operands, self.inputs, self.members, strict=True):
-            whole = _Factor(operand, labels)
-            parts = _factors(operand, labels) if is_score else [whole]
+            whole = Factor(operand, labels)
+            parts = factors_of(operand, labels) if is_score else [whole]
             moved = [x for x in parts if self._may_leave(x)]
             stay = [x for x in parts if not self._may_leave(x)]
             if any(x.is_divisor for x in stay) or not stay or not moved:
@@ -114,27 +114,15 @@ class _Sum:
                 outside += moved
         there = {label for factor in inside for label in factor.labels}
         labels = tuple(label for label in self.wanted if label in there)
-        result = _multiplied(self._summed(inside, labels), labels, outside, self.wanted)
-        return self._unless_empty(result) if any(x.is_divisor for x in outside) else result
+        result = multiplied(self._summed(inside, labels), labels, outside, self.wanted)
+        if not any(x.is_divisor for x in outside):
+            return result
+        return unless_empty(result, sizes_of(self.node.operands, self.inputs, self.summed))
 
-    def _unless_empty(self, whole: Node) -> Node:
-        """0 where there is nothing to sum, as there may be at some sizes: the divisor is 0 then too.
-
-        Where a size is the value's too, the value has no elements then.
-        """
-        sizes = {label: size for operand, labels in zip(self.node.operands, self.inputs, strict=True)
-                 for label, size in zip(labels, operand.type.shape, strict=True) if label in self.summed}  # fmt: skip
-        every = tuple(range(whole.ndim))
-        for size in dict.fromkeys(x for x in sizes.values() if not isinstance(x, int) and x not in whole.type.shape):
-            count = build.extent(size, DType.int64)
-            chosen = call("where", call("eq", argument(0), 0), 0.0, argument(1))
-            whole = build.map_node(chosen, [count, whole], [(), every], whole.ndim)
-        return whole
-
-    def _may_leave(self, factor: _Factor) -> bool:
+    def _may_leave(self, factor: Factor) -> bool:
         return not self.summed & set(factor.labels)
 
-    def _summed(self, factors: Sequence[_Factor], wanted: Labels) -> Node:
+    def _summed(self, factors: Sequence[Factor], wanted: Labels) -> Node:
         operands = [x.value for x in factors if isinstance(x.value, Node)]
         labels = [x.labels for x in factors]
         if len(operands) > 2:
@@ -154,7 +142,27 @@ class _Sum:
         return any(set(labels) <= each for each in scores)
 
 
-def _multiplied(total: Node, labels: Labels, factors: Sequence[_Factor], wanted: Labels) -> Node:
+def sizes_of(operands: Sequence[Node], inputs: Sequence[Labels], labels: Collection[int]) -> list[Size]:
+    """The sizes that some labels have."""
+    found = {label: size for operand, its in zip(operands, inputs, strict=True)
+             for label, size in zip(its, operand.type.shape, strict=True) if label in labels}  # fmt: skip
+    return list(found.values())
+
+
+def unless_empty(whole: Node, summed: Sequence[Size]) -> Node:
+    """0 where there is nothing to sum, as there may be at some sizes: what a sum is divided by is 0 then too.
+
+    Where a size is the value's too, the value has no elements then.
+    """
+    every = tuple(range(whole.ndim))
+    for size in dict.fromkeys(x for x in summed if not isinstance(x, int) and x not in whole.type.shape):
+        count = build.extent(size, DType.int64)
+        chosen = call("where", call("eq", argument(0), 0), 0.0, argument(1))
+        whole = build.map_node(chosen, [count, whole], [(), every], whole.ndim)
+    return whole
+
+
+def multiplied(total: Node, labels: Labels, factors: Sequence[Factor], wanted: Labels) -> Node:
     """The sum, whose indices are ``labels``, times the factors that were moved out of it."""
     number: Number = 1
     expression: Scalar = argument(0)
@@ -175,38 +183,47 @@ def _multiplied(total: Node, labels: Labels, factors: Sequence[_Factor], wanted:
 # --- factors of an elementwise product ---------------------------------------------------------
 
 
-def _factors(node: Node, labels: Labels) -> list[_Factor]:
-    """What an elementwise product is made of; the node itself where it is none."""
+def factors_of(
+    node: Node, labels: Labels, is_opened: Callable[[Sequence[Factor]], bool] = lambda parts: True
+) -> list[Factor]:
+    """What an elementwise product is made of; the node itself where it is none, or where it is not to be opened."""
+    parts: list[Factor] = []
     match node.op:
         case ops.Einsum(inputs=inputs, output=output) if (space := space_of(node)) and space.reduction is None:
             places = [tuple(labels[output.index(x)] for x in inner) for inner in inputs]
-            return [x for operand, inner in zip(node.operands, places, strict=True) for x in _factors(operand, inner)]
+            pairs = zip(node.operands, places, strict=True)
+            parts = [x for operand, inner in pairs for x in factors_of(operand, inner, is_opened)]
         case ops.LinearCombination(coefficients=(coefficient,), inputs=(inner,)):
-            return [_Factor(coefficient), *_factors(node.operands[0], tuple(labels[axis] for axis in inner))]
+            operand = tuple(labels[axis] for axis in inner)
+            parts = [Factor(coefficient), *factors_of(node.operands[0], operand, is_opened)]
         case ops.Map(expression=expression, inputs=inputs) if node.type.dtype.kind == "float":
             places = [tuple(labels[axis] for axis in inner) for inner in inputs]
-            return _of_expression(expression, node.operands, places, False)
-    return [_Factor(node, labels)]
+            parts = _of_expression(expression, node.operands, places, False, is_opened)
+    return parts if parts and is_opened(parts) else [Factor(node, labels)]
 
 
 def _of_expression(
-    expression: Scalar, operands: Sequence[Node], inputs: Sequence[Labels], is_divisor: bool
-) -> list[_Factor]:
+    expression: Scalar,
+    operands: Sequence[Node],
+    inputs: Sequence[Labels],
+    is_divisor: bool,
+    is_opened: Callable[[Sequence[Factor]], bool],
+) -> list[Factor]:
     match expression:
         case Call(function="mul", arguments=(left, right)):
             sides = [(left, is_divisor), (right, is_divisor)]
         case Call(function="div", arguments=(left, right)):
             sides = [(left, is_divisor), (right, not is_divisor)]
         case Literal(value=value):
-            return [_Factor(value, (), is_divisor)]
+            return [Factor(value, (), is_divisor)]
         case Argument(position=position) if not is_divisor and operands[position].type.dtype.kind == "float":
-            return _factors(operands[position], inputs[position])
+            return factors_of(operands[position], inputs[position], is_opened)
         case _:
             return [_part(expression, operands, inputs, is_divisor)]
-    return [x for side, divides in sides for x in _of_expression(side, operands, inputs, divides)]
+    return [x for side, divides in sides for x in _of_expression(side, operands, inputs, divides, is_opened)]
 
 
-def _part(expression: Scalar, operands: Sequence[Node], inputs: Sequence[Labels], is_divisor: bool) -> _Factor:
+def _part(expression: Scalar, operands: Sequence[Node], inputs: Sequence[Labels], is_divisor: bool) -> Factor:
     """A part of a map's expression as a tensor with the indices of what it reads."""
     read = used_arguments(expression)
     labels = tuple(dict.fromkeys(label for k in read for label in inputs[k]))
@@ -215,4 +232,4 @@ def _part(expression: Scalar, operands: Sequence[Node], inputs: Sequence[Labels]
         values[k] = argument(place)
     places, rank = renumbered([inputs[k] for k in read], labels)
     part = build.map_node(substitute_arguments(expression, values), [operands[k] for k in read], places, rank)
-    return _Factor(part, labels, is_divisor)
+    return Factor(part, labels, is_divisor)

@@ -59,6 +59,21 @@ def _layer_norm_in_chunks(dtype: str) -> list[Any]:
     return [(x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5)]
 
 
+def _rows_in_registers(dtype: str) -> list[Any]:
+    """Rows of 128 KiB, of which a kernel holds one value, and of 64 KiB, of which it holds up to three."""
+    x, y = otus.tensor("a", (64, 32768), dtype=dtype), otus.tensor("b", (64, 32768), dtype=dtype)
+    square = (y * y).mean(axis=-1, keepdims=True)
+    z, u = _inputs(dtype, 64, 16384)
+    gradient = otus.vjp(otus.log_softmax(z, axis=-1), [z], [u])[0]
+    return [otus.log_softmax(x, axis=-1), y * otus.rsqrt(square + 1e-5), gradient]
+
+
+def _columns(dtype: str) -> list[Any]:
+    """Softmaxes of columns, in chunks and whole, and of columns of which a program reads 32 side by side."""
+    x, u = otus.tensor("x", (16384, 4096), dtype=dtype), otus.tensor("u", (512, 4096), dtype=dtype)
+    return [otus.softmax(x, axis=0), otus.softmax(u, axis=0)]
+
+
 def _gelu(dtype: str) -> list[Any]:
     x, u = _inputs(dtype, ROWS, COLUMNS)
     return [otus.gelu(x), otus.vjp(otus.gelu(x), [x], [u])[0]]
@@ -93,6 +108,10 @@ CASES: dict[str, tuple[Callable[[str], list[Any]], str]] = {
     "layer_norm_in_chunks-float32": (_layer_norm_in_chunks, "float32"),
     "layer_norm_in_chunks-float64": (_layer_norm_in_chunks, "float64"),
     "layer_norm_in_chunks-bfloat16": (_layer_norm_in_chunks, "bfloat16"),
+    "rows_in_registers-float32": (_rows_in_registers, "float32"),
+    "rows_in_registers-bfloat16": (_rows_in_registers, "bfloat16"),
+    "columns-float32": (_columns, "float32"),
+    "columns-bfloat16": (_columns, "bfloat16"),
     "gelu-float32": (_gelu, "float32"),
     "gelu-float64": (_gelu, "float64"),
     "special_functions-float32": (_special_functions, "float32"),
