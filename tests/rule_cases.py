@@ -125,6 +125,18 @@ def _narrow(t: Tensors) -> otus.Expression:
     return otus.tensor("K", (t.n,), dtype="float32")
 
 
+def _deviation(t: Tensors, factor: float | None = None) -> Node:
+    """A matrix less the mean of each row, or less another multiple of its sum."""
+    factor = -1 / max(t.n, 1) if factor is None else factor
+    return build.linear_combination([1, factor], [t.a.node, otus.sum(t.a, axis=1).node], [(0, 1), (0,)], 2)
+
+
+def _summed_deviations(t: Tensors, axis: int) -> Node:
+    """The sum over rows of a matrix less deviations with weights along an axis."""
+    weighted = build.einsum([t.v.node, _deviation(t)], [(axis,), (0, 1)], (0, 1))
+    return build.sum_axes(build.linear_combination([1, -0.5], [t.s.node, weighted]), [1])
+
+
 CASES: dict[str, Build] = {
     "zero_factor": lambda t: einsum("ij,jk->ik", t.a, t.zeros(t.n, 2)),
     "symmetric_axes": lambda t: einsum("ij->ji", t.h),
@@ -179,6 +191,7 @@ CASES: dict[str, Build] = {
     "narrow_terms_first": lambda t: build.linear_combination(
         [1, -1, 0.5], [t.a.node, otus.sum(t.a, axis=0).node, otus.vdot(t.v, t.v).node], [(0, 1), (1,), ()], 2
     ),
+    "drop_summed_deviation": lambda t: _summed_deviations(t, 0),
 }
 
 ODD_CASES: dict[str, Sequence[Build]] = {
@@ -356,6 +369,13 @@ ODD_CASES: dict[str, Sequence[Build]] = {
             [1, 2, -1], [(t.v * t.v).node, otus.sum(t.a, axis=1).node, otus.vdot(t.v, t.v).node], [(0,), (1,), ()], 2
         ),
         lambda t: build.linear_combination([1, 1, 1], [t.a.node, t.v.node, t.v.node], [(0, 1), (0,), (1,)], 2),
+    ),
+    "drop_summed_deviation": (
+        lambda t: _summed_deviations(t, 1),  # weights along the summed index: nothing cancels
+        lambda t: build.sum_axes(_deviation(t), [1]),
+        lambda t: build.sum_axes(build.linear_combination([1, 2], [t.s.node, _deviation(t)]), [0]),
+        lambda t: build.sum_axes(build.linear_combination([1, 2], [t.s.node, _deviation(t)]), [0, 1]),
+        lambda t: build.sum_axes(build.linear_combination([1, 2], [t.s.node, _deviation(t, -0.5)]), [1]),
     ),
     "split_weights": (
         lambda t: einsum("ni,nj->ji", t.c, otus.einsum("n,nj->nj", t.weights, t.c)),

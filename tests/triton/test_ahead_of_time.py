@@ -59,6 +59,14 @@ def _layer_norm_in_chunks(dtype: str) -> list[Any]:
     return [(x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5)]
 
 
+def _layer_norm_gradients_in_chunks(dtype: str) -> list[Any]:
+    """Three moments in one loop; what all rows share in a kernel of its own."""
+    x, u = _inputs(dtype, 64, 65536)
+    w = otus.tensor("w", (65536,), dtype=dtype)
+    y = (x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5) * w
+    return otus.vjp(y, [x, w], [u])
+
+
 def _rows_in_registers(dtype: str) -> list[Any]:
     """Rows of 128 KiB, of which a kernel holds one value, and of 64 KiB, of which it holds up to three."""
     x, y = otus.tensor("a", (64, 32768), dtype=dtype), otus.tensor("b", (64, 32768), dtype=dtype)
@@ -108,6 +116,8 @@ CASES: dict[str, tuple[Callable[[str], list[Any]], str]] = {
     "layer_norm_in_chunks-float32": (_layer_norm_in_chunks, "float32"),
     "layer_norm_in_chunks-float64": (_layer_norm_in_chunks, "float64"),
     "layer_norm_in_chunks-bfloat16": (_layer_norm_in_chunks, "bfloat16"),
+    "layer_norm_gradients_in_chunks-float32": (_layer_norm_gradients_in_chunks, "float32"),
+    "layer_norm_gradients_in_chunks-float64": (_layer_norm_gradients_in_chunks, "float64"),
     "rows_in_registers-float32": (_rows_in_registers, "float32"),
     "rows_in_registers-bfloat16": (_rows_in_registers, "bfloat16"),
     "columns-float32": (_columns, "float32"),

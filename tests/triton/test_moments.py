@@ -11,7 +11,7 @@ from programs import leaf
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from triton_kernels import TINY, agree, interpreted, launched_names
+from triton_kernels import TINY, agree, emitted, interpreted, launched_names
 
 import otus
 from otus.codegen import Emitted
@@ -92,6 +92,78 @@ def test_over_two_axes() -> None:
     values = {"x": RNG.standard_normal((3, 37, 3)) + 50, "w": RNG.standard_normal((3, 37))}
     module = agree([q, build.sum_axes(build.apply("square", within), [1])], values, 1e-11, TINY)
     assert "_deviation(" in module.source
+
+
+def weighted(x: Node, centre: Node, weights: list[Node], text: str = "b * (a - c)") -> Node:
+    """The sum over rows of an expression of x (a), weights (b) and a number for each row (c)."""
+    operands = [x, *weights, centre]
+    labels = [(1,) if each.ndim == 1 else (0, 1) for each in (x, *weights)]
+    return build.sum_axes(build.map_node(parse_scalar(text), operands, [*labels, (0,)], 2), [1])
+
+
+@pytest.mark.parametrize("columns", [33, 64, 130])
+@pytest.mark.parametrize("text", ["b * (a - c)", "b * (c - a)", "(a - c) * exp(b)", "(2 * b) * (a - c)"])
+def test_weighted_distances_along_with_the_mean(text: str, columns: int) -> None:
+    """Beside the squares, with rows far from 0, and weights far from 0."""
+    x, w = leaf("x", 4, columns), leaf("w", 4, columns)
+    m = mean(x)
+    offsets = np.array([[0.0], [1e6], [-1e4], [1e-3]])
+    values = {"x": RNG.standard_normal((4, columns)) + offsets, "w": RNG.standard_normal((4, columns)) + 3}
+    module = agree([squares(x, m), weighted(x, m, [w], text)], values, 1e-8, TINY, kernels=1)
+    assert loops(module) == 1
+    assert "_codeviation(" in module.source
+
+
+def test_weighted_distances_keep_their_digits() -> None:
+    """In float32, against float64: rows far from 0, of which only the roundings of the mean are left."""
+    x, w = leaf("x", 3, 500, dtype="float32"), leaf("w", 3, 500, dtype="float32")
+    values = {"x": 1e4 + RNG.standard_normal((3, 500)), "w": RNG.standard_normal((3, 500))}
+    values = {name: value.astype("float32") for name, value in values.items()}
+    module = emitted([weighted(x, mean(x), [w])], TINY)
+    x64, w64 = values["x"].astype(float), values["w"].astype(float)
+    expected = (w64 * (x64 - x64.mean(1, keepdims=True))).sum(1)
+    bound = 4 * np.abs(w64.sum(1)) * np.spacing(np.float32(1e4)) + 1e-3
+    assert (np.abs(interpreted(module, values)[0] - expected) <= bound).all()
+    assert loops(module) == 1
+
+
+def test_weights_of_several_tensors() -> None:
+    """One of them cast, one without rows; the sum is read again along the row."""
+    x, w = leaf("x", 4, 50), leaf("w", 50)
+    m, wide = mean(x), build.cast(leaf("u", 4, 50, dtype="float32"), DType.float64)
+    g = weighted(x, m, [wide, w], "(b * c) * (a - d)")
+    y = build.map_node(parse_scalar("(a - b) * c"), [x, m, g], [(0, 1), (0,), (0,)], 2)
+    values = {"x": RNG.standard_normal((4, 50)) + 100, "w": RNG.standard_normal(50),
+              "u": RNG.standard_normal((4, 50)).astype("float32")}  # fmt: skip
+    module = agree([y], values, 1e-9, TINY, kernels=1)
+    assert loops(module) == 2
+    assert "_codeviation(" in module.source
+
+
+@pytest.mark.parametrize("weight", ["squares", "centred"])
+def test_weights_that_come_later_take_a_pass_of_their_own(weight: str) -> None:
+    """What needs the mean or the squares is not there when the row is first read."""
+    x = leaf("x", 4, 50)
+    m = mean(x)
+    centred = build.map_node(parse_scalar("exp(a - b)"), [x, m], [(0, 1), (0,)], 2)
+    divided = build.map_node(parse_scalar("exp(a / b)"), [x, squares(x, m)], [(0, 1), (0,)], 2)
+    values = {"x": RNG.standard_normal((4, 50))}
+    module = agree([weighted(x, m, [{"squares": divided, "centred": centred}[weight]])], values, 1e-10, TINY)
+    assert loops(module) == 2
+    assert "_codeviation(" not in module.source
+
+
+def test_a_layer_norm_s_gradient_reads_its_rows_twice() -> None:
+    """With rows of an offset, of one value, and with a NaN."""
+    x, u, w = otus.tensor("x", (5, 120)), otus.tensor("u", (5, 120)), otus.tensor("w", (120,))
+    y = (x - x.mean(axis=-1, keepdims=True)) * otus.rsqrt(otus.var(x, axis=-1, keepdims=True) + 1e-5) * w
+    found = otus.optimize(otus.vjp(y, [x], [u])[0], pipeline="stabilise,expand,simplify,sharpen,contract,fuse")
+    values = {"x": RNG.standard_normal((5, 120)), "u": RNG.standard_normal((5, 120)), "w": RNG.standard_normal(120)}
+    values["x"][1] += 1e4
+    values["x"][2] = 7.0
+    values["x"][3, 5] = np.nan
+    module = agree([found.node], values, 1e-8, TINY, kernels=1)
+    assert loops(module) == 2
 
 
 def test_rows_that_are_not_finite() -> None:
