@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .dims import Dim, Size, substitute, symbols
 from .errors import ShapeError
@@ -77,8 +78,19 @@ def node_symbols(node: Node) -> frozenset[str]:
     for name in field_names(node.op):
         _collect_symbols(getattr(node.op, name), found)
     if isinstance(node.op, Blockwise):
-        found |= free_symbols(node.op.body) - {node.op.symbol}
+        found |= _loop_symbols(node, node.op)
     return frozenset(found)
+
+
+_of_loops: WeakKeyDictionary[Node, frozenset[str]] = WeakKeyDictionary()
+
+
+def _loop_symbols(node: Node, op: Blockwise) -> frozenset[str]:
+    """Those of a loop's body.  They are kept, since every result of a loop has the body, and bodies have loops."""
+    found = _of_loops.get(node)
+    if found is None:
+        found = _of_loops[node] = free_symbols(op.body) - {op.symbol}
+    return found
 
 
 _fields: dict[type[Operation], tuple[str, ...]] = {}

@@ -246,7 +246,7 @@ def _cumulative_sum(op: ops.CumulativeSum, operands: Sequence[Array], context: C
 def _cast(op: ops.Cast, operands: Sequence[Array], context: Context) -> Array:
     (x,) = operands
     target = to_numpy_dtype(op.dtype)
-    return (x.real if x.dtype.kind == "c" and target.kind != "c" else x).astype(target)
+    return (x.real if x.dtype.kind == "c" and target.kind not in "cb" else x).astype(target)
 
 
 # --- movement ----------------------------------------------------------------------------------

@@ -44,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"on Triton: {reason}"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With ``OTUS_TESTS_ON=triton``, say how many of the modules that ran have kernels."""
+    if on_triton.EVERYWHERE:
+        ran = ", ".join(f"{count} of {kind}" for kind, count in on_triton.RAN.most_common())
+        terminalreporter.write_line(f"modules that ran: {ran or 'none'}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests keep plans in a folder of their own: none of another compiler, and none left behind."""

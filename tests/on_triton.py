@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ ONE_IN = 20
 EVERYWHERE = os.environ.get("OTUS_TESTS_ON", "") == "triton"
 # What torch has not; these programs stay with NumPy.
 _LACKS = ("torch does not compute with", "torch has no")
+# What the modules that ran were made of.
+RAN: Counter[str] = Counter()
 # Tests that are about what NumPy's backend does beside values, by the start of their names.
 NOT_ON_TRITON = {
     "language/test_indexed.py::test_a_read_outside_an_axis_is_an_error": "words of NumPy's errors",
@@ -91,3 +94,18 @@ def use_triton() -> None:
         for name, value in list(vars(module).items()):
             if value is numpys:
                 setattr(module, name, compile)
+    _count_modules()
+
+
+def _count_modules() -> None:
+    """From here on ``RAN`` counts what is loaded: that programs reach kernels is worth seeing."""
+    from otus.runtime.executable import Executable
+
+    load = Executable.load
+
+    def counted(self: Executable, spare: list[Any] | None = None) -> Any:
+        torchs = "torch's operations alone" if "import torch" in self.source else "NumPy"
+        RAN["Triton's kernels" if "@triton.jit" in self.source else torchs] += 1
+        return load(self, spare)
+
+    Executable.load = counted  # type: ignore[method-assign]

@@ -67,7 +67,7 @@ def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Num
 
 def _cast(op: ops.Cast, call: KernelCall, source: NumpySource) -> str | list[str]:
     (name,), (type,) = source.operands(call), source.types(call)
-    part = ".real" if type.dtype.kind == "complex" and op.dtype.kind != "complex" else ""
+    part = ".real" if type.dtype.kind == "complex" and op.dtype.kind not in ("complex", "bool") else ""
     if source.has_place(call.outputs[0]):
         return [f'np.copyto({source.target(call)}, {name}{part}, casting="unsafe")']
     return f"{name}{part}.astype({dtype_source(op.dtype)})"

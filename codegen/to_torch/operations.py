@@ -51,6 +51,8 @@ def _linear_combination(op: ops.LinearCombination, call: KernelCall, source: Tor
 
 def _cast(op: ops.Cast, call: KernelCall, source: TorchSource) -> str:
     (name,), (type,) = source.operands(call), source.types(call)
+    if type.dtype.kind == "complex" and op.dtype.kind == "bool":
+        return f"{name} != 0"
     part = ".real" if type.dtype.kind == "complex" and op.dtype.kind != "complex" else ""
     if op.dtype is DType.float8_e4m3:
         return torch_rounded(f"{name}{part}", type.dtype.real, op.dtype)

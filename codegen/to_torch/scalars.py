@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ...ir import DType, UnsupportedError
 from ...ir.scalar import Number
-from ..typed_scalars import TypedPrinter
+from ..typed_scalars import TypedPrinter, within
 from .source import TorchSource, torch_number, torch_rounded
 
 _OPERATORS = {
@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "mod": "remainder",
 }  # fmt: skip
 _REAL_ONLY = frozenset({"maximum", "minimum", "logaddexp", "mod", "floor", "relu"})
+_OF_NUMBERS = frozenset({"mod", "pow"})  # not of booleans
 
 
 class TorchPrinter(TypedPrinter):
@@ -39,13 +40,15 @@ class TorchPrinter(TypedPrinter):
         return self.source.made("full", f"(), {torch_number(value)}", dtype)
 
     def plain_number(self, value: Number, dtype: DType) -> str:
-        """The number itself."""
-        return torch_number(value)
+        """The number itself; a truth value, which torch subtracts from nothing, as 0 or 1 beside numbers."""
+        return torch_number(int(value) if isinstance(value, bool) and dtype.kind != "bool" else value)
 
     def converted(self, code: str, source: DType, target: DType) -> str:
-        """The real part of complex values where the target is real."""
+        """The real part of complex values where the target is real; true are those that are not 0."""
         if source is target:
             return code
+        if source.kind == "complex" and target.kind == "bool":
+            return f"{within(code)} != 0"
         part = ".real" if source.kind == "complex" and target.kind != "complex" else ""
         plain = code if code.isidentifier() else f"({code})"
         return torch_rounded(f"{plain}{part}", source.real, target)
@@ -60,6 +63,10 @@ class TorchPrinter(TypedPrinter):
             raise UnsupportedError(f"torch has no {function} of {inner}; use backend='numpy'")
         if function in _RULES:
             return _RULES[function](operands, inner)
+        if inner.kind == "bool" and function in _OF_NUMBERS:
+            raise UnsupportedError(f"torch has no {function} of {inner}; use backend='numpy'")
+        if inner.kind == "bool" and function in ("relu", "square"):
+            return operands[0]
         if function in _ORDERS:
             self.source.helpers.add("_precedes")
             return _ORDERS[function](*operands)

@@ -143,7 +143,7 @@ class CumulativeSum(Operation):
 
 @dataclass(frozen=True)
 class Cast(Operation):
-    """The same values in another dtype; a complex value loses its imaginary part."""
+    """The same values in another dtype; a complex value loses its imaginary part, unless it becomes a boolean."""
 
     name: ClassVar[str] = "cast"
     linear_in: ClassVar[tuple[int, ...] | None] = None

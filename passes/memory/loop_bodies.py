@@ -9,6 +9,7 @@ from ...ir import Graph, Node, Size, build, make
 from ...ir import operations as ops
 from ...ir.dims import dim
 from ...ir.specialise import free_symbols
+from ...ir.traverse import topological
 from ...ir.types import TensorType
 from .indices import Index, cut_operation
 
@@ -113,12 +114,14 @@ class _Body:
 def unused_dim(graph: Graph) -> str:
     """A name for the size of a block that no size in the graph has, those of loops included."""
     taken = set(free_symbols(graph.outputs))
-    stack = list(graph.nodes())
-    while stack:
-        node = stack.pop()
-        if isinstance(node.op, ops.Blockwise):
-            taken.add(node.op.symbol)
-            stack.extend(x for value in node.op.body for x in Graph.of([value]).nodes())
+    bodies, seen = [graph.outputs], set()
+    while bodies:
+        for node in topological(bodies.pop()):
+            # Every result of a loop has the whole body.
+            if isinstance(node.op, ops.Blockwise) and node.op.body not in seen:
+                taken.add(node.op.symbol)
+                seen.add(node.op.body)
+                bodies.append(node.op.body)
     name, number = "block", 1
     while name in taken:
         number += 1

@@ -111,14 +111,16 @@ class _Flood:
         return self.parents[-1]
 
     def _root(self, label: int) -> int:
-        while self.parents[label] != label:
-            label = self.parents[label]
+        parents = self.parents
+        while (parent := parents[label]) != label:
+            label = parents[label] = parents[parent]
         return label
 
     def _join(self, first: Labels, second: Labels) -> None:
         for one, other in zip(first, second, strict=True):
-            low, high = sorted((self._root(one), self._root(other)))
-            self.parents[high] = low
+            low, high = self._root(one), self._root(other)
+            if low != high:
+                self.parents[max(low, high)] = min(low, high)
 
     def _of(self, node: Node, space: Space) -> dict[int, int]:
         """The index of every label of a node's space."""

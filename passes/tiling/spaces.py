@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from ...ir import Node
 from ...ir import operations as ops
@@ -26,8 +27,18 @@ class Space:
         return tuple(label for label in every if label not in self.output)
 
 
+_known: WeakKeyDictionary[Node, Space | None] = WeakKeyDictionary()
+
+
 def space_of(node: Node) -> Space | None:
     """The space of elementwise operations, reductions and products; None for others, and where axes are tied."""
+    try:
+        return _known[node]
+    except KeyError:
+        return _known.setdefault(node, _found(node))
+
+
+def _found(node: Node) -> Space | None:
     op = node.op
     every = tuple(range(node.ndim))
     match op:

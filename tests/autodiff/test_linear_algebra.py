@@ -46,23 +46,25 @@ def assert_within(actual: Any, estimate: Estimate, floor: float = 1e-8) -> None:
 
 
 @functools.cache
-def compiled(function: Function, shape: tuple[int, ...], dtype: str) -> tuple[Any, Any]:
-    """The function itself, and its gradient, Hessian-vector product and, of real points, explicit Hessian."""
+def compiled(function: Function, shape: tuple[int, ...], dtype: str) -> tuple[Any, Any, Any]:
+    """What differences are taken of, the function and its gradient, by the reference interpreter; then that gradient,
+    the Hessian-vector product and, of real points, the explicit Hessian, compiled."""
     x, v = otus.tensor("x", shape, dtype), otus.tensor("v", shape, dtype)
     loss = function(OTUS, x)
     wanted = {"gradient": otus.grad(loss, x), "hvp": otus.hvp(loss, [x], [v])[0]}
     if dtype == "float64":
         wanted["hessian"] = otus.hessian(loss, x)
-    return otus.compile(loss, backend="reference"), otus.compile(wanted)
+    value, gradient = (otus.compile(each, backend="reference") for each in (loss, wanted["gradient"]))
+    return value, gradient, otus.compile(wanted)
 
 
 def check(function: Function, point: np.ndarray, floor: float = 1e-8) -> None:
     """The derivatives of a function at a point, against finite differences and each other."""
-    value, derivatives = compiled(function, point.shape, str(point.dtype))
+    value, gradient, derivatives = compiled(function, point.shape, str(point.dtype))
     v = np.random.default_rng(5).standard_normal(point.shape) * (1 + (0.5j if np.iscomplexobj(point) else 0))
     found = derivatives(x=point, v=v)
     assert_within(found["gradient"], numerical_gradient(lambda a: value(x=a), point), floor)
-    assert_within(found["hvp"], directional_derivative(lambda a: derivatives(x=a, v=v)["gradient"], point, v), floor)
+    assert_within(found["hvp"], directional_derivative(lambda a: gradient(x=a), point, v), floor)
     if "hessian" in found:
         assert_close(np.tensordot(found["hessian"], v, v.ndim), found["hvp"], 1e-8, what="hessian")
 

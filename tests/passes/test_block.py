@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+
 import numpy as np
+import pytest
 
 import otus
-from otus.ir import Graph, Node
+from otus.ir import Graph, Node, build, dim, make, topological
 from otus.ir.operations import Blockwise, Einsum
+from otus.ir.specialise import free_symbols
+from otus.ir.types import make_type
 from otus.passes import Block, parse_pipeline
+from otus.passes.memory import loop_bodies
 from otus.passes.memory.loops import body_of, loops_of
 
 BEFORE = otus.pipeline().removesuffix(",block")
@@ -105,3 +112,30 @@ def test_sizes_with_the_same_blocks_share_a_plan() -> None:
         np.testing.assert_allclose(f(x=data), np.exp(data) * data)
     planner = f._plans.planner
     assert planner.plan({"n": 1000}) is planner.plan({"n": 5000})
+
+
+def nested(depth: int, width: int = 4) -> list[Node]:
+    """The results of a loop over ``i``, whose body is a loop with as many results, and so on."""
+    symbols = ["i", *(f"b{k}" for k in range(depth))]
+    values = [build.apply("exp", build.input_node("x0", make_type((symbols[-1],)))) for _ in range(width)]
+    for symbol, size in zip(symbols[:0:-1], symbols[-2::-1], strict=True):
+        over = build.input_node("x0", make_type((size,)))
+        body = tuple(values)
+        values = [make(Blockwise(body, dim(size), 8, (0,), (0,) * width, k, symbol), over) for k in range(width)]
+    return values
+
+
+def test_a_loop_of_many_results_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each result has the whole body: to look through it for each, at every depth, would take ``width ** depth``."""
+    walks: list[int] = []
+
+    def counted(outputs: Iterable[Node]) -> list[Node]:
+        walks.append(1)
+        return topological(outputs)
+
+    for module in (sys.modules["otus.ir.specialise"], loop_bodies):
+        monkeypatch.setattr(module, "topological", counted)
+    graph = Graph.of(nested(depth=5))
+    assert free_symbols(graph.outputs) == {"i"}
+    assert loop_bodies.unused_dim(graph) == "block"
+    assert len(walks) <= 4 * 5 + 5 + 3

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import otus
 from otus.ir import (
     OPERATIONS,
     DType,
@@ -286,6 +287,13 @@ def test_casts() -> None:
     assert np.array_equal(value(build.cast(node, DType.float32), Z=z), np.array([1.7, -1.7], np.float32))
     with pytest.raises(DTypeError, match="NumPy has no bfloat16"):
         value(build.cast(node, DType.bfloat16), Z=z)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy"])
+def test_a_complex_number_is_true_where_it_is_not_zero(backend: str) -> None:
+    z = np.array([0, 2j, 1.5, -0.5 + 1j])
+    cast = otus.cast(otus.tensor("z", (4,), "complex128"), "bool")
+    np.testing.assert_array_equal(otus.compile(cast, backend=backend)(z=z), z.astype(bool))
 
 
 # --- movement ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from triton_kernels import agree, launched_names
 from otus.codegen.to_torch.scalars import TORCH_SCALAR_RULES
 from otus.ir import DTypeError, UnsupportedError, build
 from otus.ir.dtypes import DType, to_numpy_dtype
-from otus.ir.scalar import SCALAR_FUNCTIONS, Call, argument, call, infer_dtype, parse_scalar
+from otus.ir.scalar import SCALAR_FUNCTIONS, Call, argument, call, infer_dtype, literal, parse_scalar
 
 FLOATS = [0.0, -0.0, 0.25, -0.25, 0.5, 0.46, -0.47, 1.0, -1.0, 1e-9, -1e-9, 1e-3, 3.5, -4.5, 20.5, -21.0, 80.0, -80.0,
           np.inf, -np.inf, np.nan]  # fmt: skip
@@ -64,8 +64,8 @@ BINARY = [name for name, row in SCALAR_FUNCTIONS.items() if row.arity == 2 and n
 @pytest.mark.parametrize("name", UNARY)
 def test_functions_of_one_value(name: str, kernel: bool) -> None:
     for dtype in ("float64", "float32", "float16", "int64", "int8", "bool", "complex128"):
-        if dtype == "bool" and name in ("neg", "relu", "square"):
-            continue  # NumPy has no negative of a boolean; the others differ in dtype alone
+        if dtype == "bool" and name == "neg":
+            continue  # NumPy has no negative of a boolean
         check(call(name, argument(0)), [dtype], kernel)
 
 
@@ -84,6 +84,31 @@ def test_functions_of_two_values(name: str) -> None:
 def test_functions_of_booleans(name: str) -> None:
     check(call(name, argument(0), argument(1)), ["bool", "bool"], kernel=True)
     check(call(name, argument(0), argument(1)), ["bool", "bool"], kernel=False)
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "maximum", "lt"])
+def test_truth_values_among_numbers(name: str) -> None:
+    for dtype in ("int8", "int64", "float16", "float64", "complex128"):
+        for arguments in ((argument(0), literal(True)), (literal(True), argument(0))):
+            check(call(name, *arguments), [dtype], kernel=False)
+            check(call(name, *arguments), [dtype], kernel=True)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "float32", "float64", "complex64", "complex128"])
+def test_conditions_of_every_dtype(dtype: str) -> None:
+    """True is what is not 0: of complex numbers, those with an imaginary part too."""
+    for other in ("bool", "float64", "complex128"):
+        check(call("where", argument(0), argument(1), argument(2)), [dtype, other, other], kernel=False)
+        check(call("where", argument(0), argument(1), argument(2)), [dtype, other, other], kernel=True)
+    check(call("logical_not", argument(0)), [dtype], kernel=False)
+    agree([build.cast(leaf("x", len(values(dtype)), dtype=dtype), DType.bool)], {"x": values(dtype)})
+
+
+@pytest.mark.parametrize("name", ["mod", "pow"])
+def test_functions_that_torch_has_not_of_booleans(name: str) -> None:
+    node = build.map_node(call(name, argument(0), argument(1)), [leaf("x", 3, dtype="bool")] * 2, [(0,), (0,)], 1)
+    with pytest.raises(UnsupportedError, match=f"torch has no {name} of bool"):
+        agree([node], {"x": np.ones(3, bool)})
 
 
 @pytest.mark.parametrize("exponent", [2, 3, -1, -2, 0.5, 1.5, 8, 0, 9, 2.0, -9, -1.5, 2.7])
