@@ -6,10 +6,10 @@ copies the results out: results of one call are never overwritten by the next.
 
 When.  :func:`is_worthwhile` says it of a program: it launches more than the copies do, and nothing in it waits for
 the GPU, as linear algebra does that reports singular matrices.  :class:`Replays` records with the second call of the
-same shapes and strides on the same GPU, so that what is called once is not recorded, and only where inputs and
-results are small.  That call waits for the GPU, once, as torch does before it records.  A program that cannot be
-recorded (a warning says why) is run launch by launch from then on, as is a call while the caller records a graph:
-it becomes part of that one.  ``OTUS_CUDA_GRAPHS=0`` turns recording off.
+same shapes and strides on the same GPU, with products of the same precision, so that what is called once is not
+recorded, and only where inputs and results are small.  That call waits for the GPU, once, as torch does before it
+records.  A program that cannot be recorded (a warning says why) is run launch by launch from then on, as is a call
+while the caller records a graph: it becomes part of that one.  ``OTUS_CUDA_GRAPHS=0`` turns recording off.
 
 Threads and streams.  A recording has one set of memory.  Calls take it one after another: on the host by a lock, which
 is held while work is queued and not while it runs, and on the GPU by an event, for which a call on another stream
@@ -28,6 +28,7 @@ from typing import Any, Protocol
 from ..ir.kernels import BlockLoop, Direct, Factorisation
 from ..ir.operations import Cholesky, Determinant, Inverse, LeastSquares, PseudoInverse, Solve
 from ..ir.program import Program
+from .devices import multiplies_in_tf32
 
 MOST_BYTES = 4 * 2**20  # of inputs and results together, which are copied
 _KEPT_SIGNATURES = 64
@@ -92,7 +93,7 @@ class Replays:
         """The function's result, in memory that is the caller's."""
         if self._graphs.is_recording():
             return self._run(*tensors)
-        signature = tuple([(x.shape, x.stride(), x.device) for x in tensors])
+        signature = (multiplies_in_tf32(), *[(x.shape, x.stride(), x.device) for x in tensors])
         found = self._known.get(signature)
         if isinstance(found, _Recording):
             return found.replayed(tensors)
@@ -163,7 +164,7 @@ class TorchGraphs:
         """Recorded on a stream of torch's, with memory of the graph's own; other threads may go on."""
         import torch
 
-        graph = torch.cuda.CUDAGraph()
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         # cuBLAS keeps its memory by stream: without this, recordings made on one stream would share it.
         torch._C._cuda_clearCublasWorkspaces()
         try:
@@ -171,6 +172,7 @@ class TorchGraphs:
             with torch.cuda.graph(graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
                 result = work()
         finally:
+            torch.cuda.set_stream(before)  # where recording fails, torch stays on the stream that it recorded
             torch._C._cuda_clearCublasWorkspaces()
         return graph.replay, result
 

@@ -1,8 +1,12 @@
-"""Which GPU a compiled function runs on: that of its inputs, or for inputs on the host the one that was chosen."""
+"""Which GPU a compiled function runs on, and how torch multiplies there.
+
+It is the GPU of the function's inputs, or for inputs on the host the one that was chosen.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,3 +67,9 @@ def _gpus() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def multiplies_in_tf32() -> bool:
+    """Whether torch, as far as it is loaded, multiplies float32 matrices in TensorFloat-32 on a GPU."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and torch.backends.cuda.matmul.fp32_precision == "tf32"

@@ -19,11 +19,12 @@ from ..passes.nominal_sizes import LONG, nominal_sizes
 from ..passes.products.fusing import ProductOptions, fuse_products
 from .binding import bind_sizes
 from .cuda_graphs import is_worthwhile
+from .devices import multiplies_in_tf32
 from .executable import Executable
 from .failures import unfit
 from .memory import keeping, parse_bytes
 from .settings import settings
-from .torch_functions import TorchFunction, measured_device, multiplies_in_tf32
+from .torch_functions import TorchFunction, measured_device
 
 if TYPE_CHECKING:
     from ..codegen import Emitted, Otherwise

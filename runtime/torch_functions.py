@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
 from .cuda_graphs import Replays
+from .devices import multiplies_in_tf32
 from .executable import Executable
 from .settings import settings
 
@@ -88,12 +88,6 @@ def _has_driver() -> bool:
     except OSError:
         return False
     return True
-
-
-def multiplies_in_tf32() -> bool:
-    """Whether torch, as far as it is loaded, multiplies float32 matrices in TensorFloat-32 on a GPU."""
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def gpu_options(interpret: bool) -> str:

@@ -1,7 +1,7 @@
 """Measured times of kernels on the GPU at hand, for choices that are to rest on more than a plan.
 
-A time is kept in memory and on disk, found by the source of the module, the sizes, the device and the versions of what
-compiled it: one small JSON file each, written and checked as plans are (:mod:`.cache`).
+A time is kept in memory and on disk, found by the source of the module, the sizes, the device, the versions of what
+compiled it and the precision of products: one small JSON file each, written and checked as plans are (:mod:`.cache`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from ..ir.dims import evaluate, symbols
 from ..ir.program import Buffer, DimBinding, Program
 from .arrays import torch_name
 from .cache import digest_of, read_whole, with_digest, write_whole
+from .devices import multiplies_in_tf32
 from .executable import Executable
 
-# Of an emitted module and inputs of these shapes and dtypes, the seconds of a call; infinity where it cannot run.
-Clock = Callable[[Executable, Sequence[tuple[tuple[int, ...], str]]], float]
+# Of an emitted module and inputs of these shapes and dtypes, the seconds of a call; infinity where it cannot run, None
+# where it might but cannot be measured now.
+Clock = Callable[[Executable, Sequence[tuple[tuple[int, ...], str]]], float | None]
 _FOLDER, _SUFFIX = "timings", ".json"
 _WARMING, _REPEATING = 10, 50  # milliseconds
 
@@ -37,7 +39,7 @@ class Timer:
         self._known: dict[str, float] = {}
 
     def __call__(self, program: Program, sizes: Mapping[str, int]) -> float | None:
-        """The seconds of a call at these sizes; None where the inputs' shapes do not say them."""
+        """The seconds of a call at these sizes; None where no input says them, or the clock has none now."""
         from ..codegen import emit_triton
 
         bound = _bound(program)
@@ -51,6 +53,8 @@ class Timer:
             found = self._read(key)
             if found is None:
                 found = self._clock(Executable.of(emitted.source, emitted.function), inputs)
+                if found is None:
+                    return None
                 self._write(key, found)
             self._known[key] = found
         return self._known[key]
@@ -104,21 +108,27 @@ def gpu_timer(folder: Path | None) -> Timer:
     import torch
     import triton
 
-    name = torch.cuda.get_device_name()
-    return Timer(seconds_on_gpu, f"{name} torch {torch.__version__} triton {triton.__version__}", folder)
+    versions = f"torch {torch.__version__} triton {triton.__version__}"
+    precision = "tf32" if multiplies_in_tf32() else "ieee"
+    return Timer(seconds_on_gpu, f"{torch.cuda.get_device_name()} {versions} {precision}", folder)
 
 
-def seconds_on_gpu(code: Executable, inputs: Sequence[tuple[tuple[int, ...], str]]) -> float:
-    """The median time of a call with random inputs, the cache emptied before each; infinity where it cannot run."""
+def seconds_on_gpu(code: Executable, inputs: Sequence[tuple[tuple[int, ...], str]]) -> float | None:
+    """The median time of a call with random inputs, the cache emptied before each.
+
+    Infinity where the kernel takes more than the GPU has, None where its memory is full of other things.
+    """
     import torch
-    from triton.runtime.errors import OutOfResources
+    from triton.runtime.errors import OutOfResources, PTXASError
     from triton.testing import do_bench
 
-    tensors = [_random(shape, getattr(torch, torch_name(DType(dtype)))) for shape, dtype in inputs]
     run: Any = code.load()
     try:
+        tensors = [_random(shape, getattr(torch, torch_name(DType(dtype)))) for shape, dtype in inputs]
         milliseconds = do_bench(lambda: run(*tensors), warmup=_WARMING, rep=_REPEATING, return_mode="median")
-    except OutOfResources:
+    except torch.OutOfMemoryError:
+        return None
+    except (OutOfResources, PTXASError):
         return math.inf
     return float(milliseconds) / 1000
 

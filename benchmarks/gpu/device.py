@@ -46,7 +46,13 @@ class Gpu:
     def describe(self) -> dict[str, Any]:
         """The GPU and its memory."""
         found = self._torch.cuda.get_device_properties(0)
-        return {"name": found.name, "bytes": found.total_memory, "processors": found.multi_processor_count}
+        return {
+            "name": found.name,
+            "bytes": found.total_memory,
+            "processors": found.multi_processor_count,
+            "capability": f"{found.major}.{found.minor}",
+            "cuda": self._torch.version.cuda,
+        }
 
     def seconds(self, call: Callable[[], Any], by_host: bool = False) -> float:
         """Of one call, that finds its inputs in memory."""
@@ -79,6 +85,14 @@ class Gpu:
         """Give back memory that nothing holds."""
         self._torch.cuda.synchronize()
         self._torch.cuda.empty_cache()
+
+    def is_sound(self) -> bool:
+        """Whether it still computes: after some errors of a kernel, nothing does in this process."""
+        try:
+            self._torch.cuda.synchronize()
+        except RuntimeError:
+            return False
+        return True
 
     def limits(self) -> Limits:
         """A copy of a gigabyte, and square products."""
@@ -121,6 +135,10 @@ class Host:
 
     def forget(self) -> None:
         """Nothing."""
+
+    def is_sound(self) -> bool:
+        """Always."""
+        return True
 
     def limits(self) -> Limits:
         """Of a small copy; products are not measured."""

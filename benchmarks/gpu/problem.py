@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,9 +54,10 @@ class Problem:
     ``vectors[x]`` is the input that is the direction in ``x``, for products.  ``outputs`` instead gives Otus's
     expressions as a whole, and ``torch`` torch's function of the tensors.  ``flops`` of the arithmetic that
     must be done, of products of ``arithmetic``, where that may be what takes the time; ``slices`` is the part of
-    the first axis of all tensors on which answers are compared, where the whole would not fit; ``exact`` computes
-    what is compared with, where torch's own derivative would not fit; ``answer`` brings answers into a form in which
-    equal ones are equal.  ``peers`` are more contenders, each a function that makes a call.
+    the first axis of all tensors on which answers are compared, where the whole would not fit; ``cut`` are inputs of
+    whose first axis the answer in float64 is computed part by part, and added up where it has not that axis; ``exact``
+    computes what is compared with, where torch's own derivative would not fit; ``answer`` brings answers into a form in
+    which equal ones are equal.  ``peers`` are more contenders, each a function that makes a call.
     """
 
     data: Mapping[str, Data]
@@ -70,6 +71,7 @@ class Problem:
     arithmetic: str = ""
     tolerance: float = 1e-4
     slices: int | None = None
+    cut: tuple[str, ...] = ()
     exact: Call | None = None
     answer: Callable[[Sequence[Any]], Sequence[Any]] = list
     compiled: tuple[str, ...] = ("default",)  # modes of torch.compile
@@ -180,8 +182,8 @@ def jax_call(problem: Problem, interpret: bool) -> Call:
     return call
 
 
-def made(problem: Problem, sets: int, device: str) -> list[dict[str, Any]]:
-    """Sets of inputs, all different."""
+def made(problem: Problem, numbers: Iterable[int], device: str) -> list[dict[str, Any]]:
+    """Sets of inputs, all different; those of one number are always the same."""
     import torch
 
     generator = torch.Generator(device)
@@ -190,7 +192,7 @@ def made(problem: Problem, sets: int, device: str) -> list[dict[str, Any]]:
             name: data.made(generator.manual_seed(100 * number + k), device)
             for k, (name, data) in enumerate(problem.data.items())
         }
-        for number in range(sets)
+        for number in numbers
     ]
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from ..machine import describe
 from ..report import record as plain_record
 from ..report import seconds_text, sorted_timings
-from .device import Gpu, Host, Limits
+from .device import Limits
+from .process import Process
 from .rows import ROWS
-from .suite import BY_HAND, Device, Measured, run_row
+from .suite import BY_HAND, Measured
 
 _HEADINGS = ("row", "Otus", "peers", "bytes", "memory", "of the limit", "error", "ratio", "goal", "")
 _MET = {True: "met", False: "missed", None: "–"}
@@ -23,40 +26,49 @@ _MET = {True: "met", False: "missed", None: "–"}
 def measure(arguments: argparse.Namespace) -> int:
     """Run the rows one by one, print each when it is done, and keep the JSON up to date."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the memory for itself
-    device = _device(arguments.interpret)
     rows = [row for row in ROWS if arguments.rows.lower() in row.name.lower()]
     if arguments.list:
         print("\n".join(f"gpu: {row.name}" for row in rows))
         return 0
     start = time.perf_counter()
-    machine, limits = {**describe(), "device": device.describe()}, device.limits()
-    print(head(machine, limits), flush=True)
-    records: list[dict[str, Any]] = []
-    wrong: list[str] = []
-    for row in rows:
-        found = run_row(row, device, arguments.repetitions, tiny=device.interpret)
-        wrong += [f"{row.name}: {name}: {found.outcome.reasons[name]}" for name in found.outcome.wrong]
-        if "Otus" in found.outcome.reasons and "Otus" not in found.outcome.wrong:
-            wrong.append(f"{row.name}: Otus: {found.outcome.reasons['Otus']}")
-        records.append(record(found, limits))
-        print(line(found, limits, judged=not device.interpret), flush=True)
-        device.forget()
-        if arguments.json is not None:  # after every row, so that a run that is cut short leaves its figures
-            report = {"machine": machine, "limits": {"copy": limits.copy, "products": limits.products}}
-            report |= {"interpreted": device.interpret, "repetitions": arguments.repetitions}
-            report |= {"seconds": time.perf_counter() - start, "rows": records}
-            arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"\n{len(records)} rows in {time.perf_counter() - start:.0f} s")
-    for each in wrong:
+    with Process(arguments.interpret, arguments.repetitions) as process:
+        found = process.machine
+        machine, limits = {**describe(), "device": found.device}, found.limits
+        report: dict[str, Any] = {"machine": machine, "limits": {"copy": limits.copy, "products": limits.products}}
+        report |= {"interpreted": found.interpreted, "repetitions": arguments.repetitions, "rows": []}
+        write_json(
+            arguments.json, report
+        )  # now, so that a place that cannot be written to is known before all the work
+        print(head(machine, limits), flush=True)
+        missing: list[str] = []
+        for row in rows:
+            begin = time.perf_counter()
+            measured = process.measured(row)
+            now = time.perf_counter()
+            print(line(measured, limits, judged=not found.interpreted), flush=True)
+            missing += _missing(measured)
+            report["rows"].append({**record(measured, limits), "seconds_taken": now - begin})
+            write_json(arguments.json, {**report, "seconds": now - start})
+    print(f"\n{len(rows)} rows in {time.perf_counter() - start:.0f} s")
+    for each in missing:
         print(f"answers differ or are missing: {each}", file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if missing else 0
 
 
-def _device(interpret: bool) -> Device:
-    """The GPU; where there is none, or it is not to be used, the host."""
-    import torch
+def _missing(found: Measured) -> list[str]:
+    """Answers that differ, and Otus's where there is none, with the reasons."""
+    outcome = found.outcome
+    names = [*outcome.wrong, *(["Otus"] if "Otus" in outcome.reasons and "Otus" not in outcome.wrong else [])]
+    return [f"{outcome.row.name}: {name}: {outcome.reasons[name]}" for name in names]
 
-    return Host() if interpret or not torch.cuda.is_available() else Gpu()
+
+def write_json(path: Path | None, report: dict[str, Any]) -> None:
+    """Write a report in one step, after every row, so that a run that is cut short leaves its figures."""
+    if path is None:
+        return
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def head(machine: dict[str, Any], limits: Limits) -> str:
@@ -103,7 +115,7 @@ def record(found: Measured, limits: Limits) -> dict[str, Any]:
     """All figures of a row."""
     return {
         **plain_record(found.outcome),
-        "errors": found.errors,
+        "errors": {name: error if math.isfinite(error) else None for name, error in found.errors.items()},
         "peak_bytes": found.peaks,
         "bytes": found.moved,
         "flops": found.flops,

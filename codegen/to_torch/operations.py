@@ -158,8 +158,11 @@ def _indices(call: KernelCall, source: TorchSource) -> str:
 
 
 def _take(op: ops.Take, call: KernelCall, source: TorchSource) -> str:
-    name = source.operands(call)[0]
-    return f"{name}[{', '.join([':'] * op.axis + [_indices(call, source)])}]"
+    """One index is taken as a list of one: of a tensor without axes the host would read the value, and give a view."""
+    name, indices = source.operands(call)[0], _indices(call, source)
+    alone = not source.types(call)[1].shape
+    taken = f"{name}[{', '.join([':'] * op.axis + [f'{indices}[None]' if alone else indices])}]"
+    return f"{taken}.squeeze({op.axis})" if alone else taken
 
 
 def _scatter_add(op: ops.ScatterAdd, call: KernelCall, source: TorchSource) -> list[str]:

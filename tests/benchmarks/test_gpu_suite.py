@@ -16,7 +16,7 @@ import torch
 from bare_machine import bare_environment
 
 from benchmarks.gpu.device import Host, Limits
-from benchmarks.gpu.report import line, record
+from benchmarks.gpu.report import line, record, write_json
 from benchmarks.gpu.rows import COPY, ROWS
 from benchmarks.gpu.suite import error_of, run_row
 from benchmarks.harness import Row
@@ -48,6 +48,22 @@ def test_errors_are_relative_to_the_largest_element() -> None:
     assert error_of([torch.tensor([1.0, -3.0])], [expected]) == 0.25
     assert error_of([torch.tensor([1.0, float("nan")])], [expected]) == float("inf")
     assert error_of([torch.zeros(3)], [expected]) == float("inf")
+
+
+def test_what_fails_while_it_is_timed_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(row for row in TINY if row.name.startswith("MTTKRP"))
+    monkeypatch.setattr("benchmarks.gpu.suite._copy", lambda moved, device: lambda tensors: 1 / 0)
+    found = run_row(row, Host(), 2, tiny=True)
+    assert found.outcome.reasons[COPY] == "ZeroDivisionError: division by zero"
+    assert {"Otus", "torch"} <= set(found.outcome.timings)
+
+
+def test_reports_are_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.json"
+    for number in range(2):
+        write_json(path, {"rows": [number]})
+        assert json.loads(path.read_text("utf-8")) == {"rows": [number]}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_command_needs_torch_and_triton_alone(tmp_path: Path) -> None:

@@ -95,6 +95,21 @@ def test_each_shape_and_stride_is_recorded_by_itself() -> None:
     assert graphs.recorded == 4
 
 
+def test_each_precision_of_products_is_recorded_by_itself() -> None:
+    """What is recorded multiplies as torch was set to then."""
+    graphs = HostGraphs()
+    run = Replays(lambda x: x + 1, graphs)
+    before = torch.get_float32_matmul_precision()
+    try:
+        for kind in ("highest", "high", "highest"):
+            torch.set_float32_matmul_precision(kind)
+            for _ in range(3):
+                run(torch.zeros(2))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert (graphs.recorded, graphs.replayed) == (2, 2 + 2 + 3)
+
+
 def test_large_tensors_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graphs, "MOST_BYTES", 100)
     graphs = HostGraphs()
@@ -120,6 +135,30 @@ def test_what_cannot_be_recorded_is_launched() -> None:
     with pytest.warns(RuntimeWarning, match="no CUDA graph could be recorded.*not while capturing"):
         torch.testing.assert_close(run(torch.zeros(2)), torch.ones(2))
     torch.testing.assert_close(run(torch.zeros(2)), torch.ones(2))  # without a warning, which would be an error here
+
+
+def test_where_recording_fails_the_stream_is_the_callers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is with torch's own graphs, which stay on the stream that they record."""
+    streams = ["the caller's"]
+
+    class Failing:
+        def __init__(self, graph: Any, stream: str, capture_error_mode: str) -> None:
+            self.stream = stream
+
+        def __enter__(self) -> None:
+            streams.append(self.stream)
+
+        def __exit__(self, *_: object) -> None:
+            raise RuntimeError("capture was invalidated")
+
+    fakes: dict[str, Any] = {"CUDAGraph": lambda: None, "graph": Failing, "Stream": lambda: "a new one",
+                             "current_stream": lambda: streams[-1], "set_stream": streams.append}  # fmt: skip
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None, raising=False)
+    with pytest.raises(RuntimeError, match="invalidated"):
+        cuda_graphs.TorchGraphs().record(lambda: None)
+    assert streams == ["the caller's", "a new one", "the caller's"]
 
 
 def test_signatures_that_were_first_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

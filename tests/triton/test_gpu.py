@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 import torch
+from triton_kernels import WITHOUT_TILES
 
 import otus
 from otus.structures import flatten
@@ -39,6 +40,8 @@ CASES: dict[str, Any] = {
     "sums": [otus.exp(X).sum(), otus.sin(X).sum(axis=0), X.max(axis=0), otus.logsumexp(X), (X * U).sum(axis=1)],
     "functions": [otus.arctan2(X, U) + otus.log1p(X * X) * otus.expm1(U) + otus.sinh(X) + otus.arcsin(otus.tanh(U))],
 }
+SMALL = otus.softmax(otus.tanh(X @ otus.tensor("m", ("j", "j"))) @ otus.tensor("m", ("j", "j")), axis=-1)
+REPLAYED = [SMALL, otus.grad(SMALL.max(), X)]  # in several launches
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (7, 5), (300, 1000), (33, 50257), (5000, 3)])
@@ -68,11 +71,12 @@ def test_random_programs(seed: int) -> None:
 
 
 @pytest.mark.parametrize("graphs", ["0", "1"])
-def test_calls_do_not_wait(graphs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["layer norm", "replayed"])
+def test_calls_do_not_wait(name: str, graphs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTUS_CUDA_GRAPHS", graphs)
-    function = otus.compile(CASES["layer norm"], backend="triton")
-    data = {"x": torch.randn((64, 96)), "u": torch.randn((64, 96)), "w": torch.randn(96)}
-    given = {name: value.double().cuda() for name, value in data.items()}
+    function = otus.compile(CASES.get(name, REPLAYED), backend="triton")
+    data = {"x": torch.randn((64, 96)), "u": torch.randn((64, 96)), "w": torch.randn(96), "m": torch.randn((96, 96))}
+    given = {name: data[name].double().cuda() for name in function.inputs}
     for _ in range(3):  # the second records, for which it waits
         function(**given)
     torch.cuda.set_sync_debug_mode("error")
@@ -99,8 +103,6 @@ def test_tensors_on_the_host_come_back_to_it() -> None:
 
 # --- CUDA graphs -------------------------------------------------------------------------------
 
-SMALL = otus.softmax(otus.tanh(X @ otus.tensor("m", ("j", "j"))) @ otus.tensor("m", ("j", "j")), axis=-1)
-
 
 def small(x: Any, m: Any) -> Any:
     return torch.softmax(torch.tanh(x @ m) @ m, -1)
@@ -114,17 +116,36 @@ def given(seed: int) -> dict[str, Any]:
 
 
 def test_replays_give_new_results() -> None:
-    outputs = {"y": SMALL, "g": otus.grad(SMALL.max(), X)}
-    function = otus.compile(outputs, backend="triton", dims={"i": 5, "j": 4})
+    function = otus.compile(REPLAYED, backend="triton", dims={"i": 5, "j": 4})
     assert function.plan_for().replayed
-    results = [(each := given(seed), function(**each)["y"]) for seed in range(8)]
+    results = [(each := given(seed), function(**each)[0]) for seed in range(8)]
     for each, found in results:
         torch.testing.assert_close(found, small(**each))
 
 
+def test_replays_have_the_precision_of_the_call() -> None:
+    y, m = (otus.tensor(name, (256, 256), dtype="float32") for name in "xm")
+    each = {name: torch.randn((256, 256), device="cuda") / 16 for name in "xm"}
+    exact = each["x"].double()
+    for _ in range(5):
+        y, exact = otus.tanh(y @ m), torch.tanh(exact @ each["m"].double())
+    function = otus.compile(y, backend="triton", pipeline=WITHOUT_TILES)
+    assert function.plan_for().replayed
+    errors = []
+    try:
+        for kind in ("high", "highest"):
+            torch.set_float32_matmul_precision(kind)
+            for _ in range(3):
+                found = function(**each)
+            errors.append(float((found.double() - exact).abs().max() / exact.abs().max()))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert errors[1] <= 1e-5 < errors[0]
+
+
 def test_streams_take_turns() -> None:
     """Calls on several streams and from several threads share a recording."""
-    function = otus.compile([SMALL, otus.grad(SMALL.max(), X)], backend="triton")
+    function = otus.compile(REPLAYED, backend="triton")
     wrong: list[int] = []
 
     def work(first: int) -> None:
@@ -149,13 +170,13 @@ def test_streams_take_turns() -> None:
 
 
 def test_within_a_graph_of_the_caller() -> None:
-    function = otus.compile([SMALL], backend="triton")
+    function = otus.compile(REPLAYED, backend="triton")
     each = given(0)
     for _ in range(3):
         function(**each)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        (found,) = function(**each)
+        found, _ = function(**each)
     each["x"].copy_(given(1)["x"])
     graph.replay()
     torch.testing.assert_close(found, small(**each))
@@ -168,11 +189,11 @@ several = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no
 
 @several
 def test_functions_run_where_their_tensors_are() -> None:
-    function = otus.compile([SMALL], backend="triton")
+    function = otus.compile(REPLAYED, backend="triton")
     for _ in range(3):
         for number in (1, 0):
             each = {name: x.to(f"cuda:{number}") for name, x in given(number).items()}
-            (found,) = function(**each)
+            found, _ = function(**each)
             assert found.device.index == number
             torch.testing.assert_close(found, small(**each))
 

@@ -11,7 +11,8 @@ from programs import leaf
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from triton_kernels import agree
+import torch
+from triton_kernels import agree, emitted, launches
 
 import otus
 from otus.codegen.to_numpy.kernels import KERNEL_RULES as NUMPY_KERNELS
@@ -25,7 +26,8 @@ from otus.ir.kernels import BlockLoop
 RNG = np.random.default_rng(11)
 A, B, V = leaf("a", 3, 4), leaf("b", 4, 5), leaf("v", 4)
 S, T = leaf("s", 2, 3, 3), leaf("t", 2, 3, 5)
-I = leaf("i", 2, 3, dtype="int32")
+I, ONE = leaf("i", 2, 3, dtype="int32"), leaf("one", dtype="int64")
+UPDATES = leaf("u", 3, 2, 3)
 
 
 def test_every_operation_and_kernel_has_a_rule() -> None:
@@ -38,7 +40,8 @@ def values(nodes: list[Node]) -> dict[str, np.ndarray]:
     for node in (A, B, V, S, T):
         found[node.op.label] = RNG.standard_normal(node.type.shape)  # type: ignore[attr-defined]
     found["s"] = found["s"] @ found["s"].swapaxes(1, 2) + 3 * np.eye(3)
-    found["i"] = np.array([[0, -1, 2], [1, 1, -3]], np.int32)
+    found["i"], found["one"] = np.array([[0, -1, 2], [1, 1, -3]], np.int32), np.array(-3)
+    found["u"] = RNG.standard_normal((3, 2, 3))
     return found
 
 
@@ -61,6 +64,9 @@ CASES: dict[str, Any] = {
     "slice": lambda: build.slice_node(A, [2, 3], [3, 2], [-1, -2]),
     "pad": lambda: build.pad_node(A, [5, 1], [7, 9], [-2, 2]),
     "take": lambda: build.apply_operation(otus.ir.operations.Take(1), [A, I]),
+    "take one": lambda: build.apply_operation(otus.ir.operations.Take(1), [A, ONE]),
+    "scatter": lambda: build.apply_operation(otus.ir.operations.ScatterAdd(1), [A, I, UPDATES]),
+    "scatter one": lambda: build.apply_operation(otus.ir.operations.ScatterAdd(0), [A, ONE, V]),
     "cumsum": lambda: build.apply_operation(otus.ir.operations.CumulativeSum(1), [A]),
     "cumsum backwards": lambda: build.apply_operation(otus.ir.operations.CumulativeSum(0, True), [A]),
     "broadcast": lambda: build.linear_combination([2.0, -1.0], [build.broadcast(A, (1, 0), (4, 3, 2)),
@@ -79,10 +85,20 @@ def test_values(name: str) -> None:
     agree([node], values([node]))
 
 
-def test_scatter_add() -> None:
-    updates = leaf("u", 3, 2, 3)
-    node = build.apply_operation(otus.ir.operations.ScatterAdd(1), [A, I, updates])
-    agree([node], {**values([node]), "u": RNG.standard_normal((3, 2, 3))})
+@pytest.mark.parametrize("name", CASES)
+def test_the_host_waits_for_no_value(name: str) -> None:
+    """Tensors of the device meta have none to read, which is an error."""
+    module = emitted([CASES[name]()])
+    given = {each: torch.from_numpy(array).to("meta") for each, array in values([]).items()}
+    launches(module, [given[each] for each in module.parameters])
+
+
+def test_what_is_taken_is_no_part_of_the_input() -> None:
+    x, one = otus.tensor("x", (3, 4)), otus.tensor("one", (), dtype="int64")
+    row = otus.compile(otus.take(x, one, axis=0), backend="triton", interpret=True)
+    given = torch.zeros((3, 4), dtype=torch.float64)
+    row(x=given, one=torch.tensor(1)).fill_(1.0)
+    assert not given.any()
 
 
 S_, T_, B_ = otus.tensor("s", (2, 3, 3)), otus.tensor("t", (2, 3, 5)), otus.tensor("b", (4, 5))

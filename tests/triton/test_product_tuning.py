@@ -112,6 +112,14 @@ def test_infinity_is_kept(tmp_path: Path) -> None:
         assert timer(lower(Graph.of([OUTPUT.node])), SIZES) == math.inf
 
 
+def test_what_cannot_be_measured_now_is_planned_and_not_kept(tmp_path: Path) -> None:
+    def full(code: Executable, inputs: Any) -> float | None:
+        return None
+
+    assert "planned" in program_text(chosen(Timer(full, "a GPU", tmp_path)))
+    assert not (tmp_path / "timings").exists()
+
+
 def test_sizes_that_no_input_says_are_planned() -> None:
     def fail(program: Program, sizes: Mapping[str, int]) -> float | None:
         return None
