@@ -32,14 +32,7 @@ class Process:
 
     def __init__(self, interpret: bool, repetitions: int, longest: float = _LONGEST) -> None:
         self._interpret, self._repetitions, self._longest = interpret, repetitions, longest
-        self._connection, self._process = self._started()
-        if not self._connection.poll(_START):
-            self.stop()
-            raise SystemExit(f"no answer from the device in {_START:.0f} s")
-        try:
-            self.machine: Machine = self._connection.recv()
-        except EOFError:
-            raise SystemExit("the device cannot be measured; what its process says is above") from None
+        self.machine: Machine = self._start(None)
 
     def __enter__(self) -> Process:
         return self
@@ -50,7 +43,7 @@ class Process:
     def measured(self, row: Row) -> Measured:
         """The row's figures, or why there are none."""
         if self._process is None:
-            self._connection, self._process = self._started(self.machine)
+            self._start(self.machine)
         try:
             self._connection.send(row)
             if not self._connection.poll(self._longest):
@@ -76,20 +69,27 @@ class Process:
         code, self._process = self._process.exitcode, None
         return code
 
-    def _started(self, known: Machine | None = None) -> tuple[Connection, Any]:
+    def _start(self, known: Machine | None) -> Machine:
+        """A new process that is ready for rows, and what it measures on."""
         context = multiprocessing.get_context("spawn")  # a GPU does not survive a fork
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._interpret, self._repetitions, known))
-        process.start()
+        self._connection, theirs = context.Pipe()
+        arguments = (theirs, self._interpret, self._repetitions, known)
+        self._process: Any = context.Process(target=_work, args=arguments)
+        self._process.start()
         theirs.close()  # so that the end of the process is the end of what comes from it
-        return ours, process
+        if not self._connection.poll(_START):
+            self.stop()
+            raise SystemExit(f"no answer from the device in {_START:.0f} s")
+        try:
+            return self._connection.recv()  # type: ignore[no-any-return]
+        except EOFError:
+            raise SystemExit("the device cannot be measured; what its process says is above") from None
 
 
 def _work(connection: Connection, interpret: bool, repetitions: int, known: Machine | None) -> None:
     """Measure the device, unless it is known, and then each row that comes."""
     device = _device(interpret)
-    if known is None:
-        connection.send(Machine(device.describe(), device.limits(), device.interpret))
+    connection.send(known or Machine(device.describe(), device.limits(), device.interpret))
     while True:
         try:
             row = connection.recv()
