@@ -12,7 +12,8 @@ from ...ir.loop_steps import NoForm
 from .axes import Axes, Index
 from .registers import Registers
 
-_RUN, _SECTOR = 128, 32  # bytes of neighbours in memory that are read together, and the fewest that are
+_RUNS = (128, 64, 32)  # bytes of neighbours in memory that are read together, the best first
+_BUSY = 128  # programs that have most of a GPU at work
 _LONG_ROW = 1024  # elements
 _FEW_SUMS = 3
 _BYTES_OF_WARP = 8192  # of one value, where the threads of a warp have 64 numbers each
@@ -101,7 +102,7 @@ class _Fitting:
         """The tile: with the inner indices whole where registers have room, else with the longest in chunks."""
         chunk, side = None, self._side_of_whole()
         if side is None:
-            chunk, side = self._chunk(), self._side(_RUN)
+            chunk, side = self._chunk(), self._side_of_chunks()
         inner = self.inner if chunk is None else self.inner // self.lengths[chunk]
         preferred = self.tiling.preferred * (1 if chunk is None else self._larger(chunk))
         left = max(preferred // self.item // inner, 1)
@@ -127,10 +128,18 @@ class _Fitting:
         most = max(self.tiling.preferred // self.item // 2, 1)
         return max(min(run // self.item, count, most), 1)
 
+    def _side_of_chunks(self) -> int:
+        """The same for a tile with some inner positions: fewer where these would be too few programs."""
+        positions = evaluate(product(self.axes.sizes[x] for x in self.axes.parallel), self.sizes)
+        for run in _RUNS:
+            if positions // self._side(run) >= _BUSY:
+                return self._side(run)
+        return self._side(_RUNS[-1])
+
     def _side_of_whole(self) -> int | None:
         """The same for a tile with all inner positions; None where registers have no room for it."""
         held = self.registers.held(self.lengths, self.gathers)
-        for run in (_RUN, _RUN // 2, _SECTOR):
+        for run in _RUNS:
             if held * self._side(run) <= self.room or not self.lengths:
                 return self._side(run)
         return None
