@@ -3,9 +3,10 @@ PYTHON    ?= python3
 VENV      ?= .venv
 INSTALLED ?= .installed
 BIN       := $(VENV)/bin
-INSTALL   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CONSTRAINTS ?= constraints.txt
+INSTALL   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo test docs lint installed develop clean
+.PHONY: demo test versions docs lint installed develop clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.examples
@@ -13,6 +14,13 @@ demo: $(VENV)/.examples
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# The tests of kernels for GPUs with another torch and Triton: make versions TORCH=2.13.0 TRITON=3.9.0
+versions: OTHER = .versions/torch-$(TORCH)-triton-$(TRITON)
+versions:
+	mkdir -p $(OTHER)
+	sed -E 's/^torch==.*/torch==$(TORCH)/; s/^triton==.*/triton==$(TRITON)/' constraints.txt > $(OTHER)/constraints.txt
+	$(MAKE) test VENV=$(OTHER)/venv CONSTRAINTS=$(OTHER)/constraints.txt PYTEST_ARGS="tests/triton $(PYTEST_ARGS)"
 
 # The examples in README.md and docs/, which `make test` runs too.
 docs: $(VENV)/.test
@@ -43,5 +51,5 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) $(INSTALLED) .ci-venv .ci-wheel build dist *.egg-info \
+	rm -rf $(VENV) $(INSTALLED) .versions .ci-venv .ci-wheel build dist *.egg-info \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

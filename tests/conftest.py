@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-goldens", action="store_true", help="write what was computed instead of comparing with it"
     )
+    parser.addoption("--part", metavar="K/N", help="run every N-th test from the K-th on, for N processes at once")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,8 +35,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any("pytest.mark.gpu" in file.read_text("utf-8") for file in files) else True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``OTUS_TESTS_ON=triton``, skip what is about NumPy's backend and not about values."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part that is to be run; with ``OTUS_TESTS_ON=triton``, skip what is about NumPy's backend."""
+    if config.option.part is not None:
+        number, count = map(int, config.option.part.split("/"))
+        items[:] = items[number - 1 :: count]
     if not on_triton.EVERYWHERE:
         return
     for item in items:
