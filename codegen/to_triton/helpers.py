@@ -4,6 +4,8 @@ CUDA's own are no help: Triton's interpreter cannot call them, and the kernels t
 that a GPU runs.  The error function's complement is W. J. Cody's (Math. Comp. 23 (1969), 631-637; coefficients as in
 his CALERF), the arc tangent that of S. L. Moshier's Cephes library.  Each is good to a few units in the last place,
 in float32 and float64.
+
+What a choice by a dtype leaves out stands in an ``else``: newer versions of Triton compile what comes after a return.
 """
 
 # This module is text to the emitter, which never imports it: importing it needs Triton.
@@ -279,7 +281,8 @@ def _of_e4m3(x):
         size = (bits & 127) << 7
         half = (size | ((bits & 128) << 8)).to(tl.float16, bitcast=True) * 256.0
         return tl.where(size == 16256, float("nan"), half).to(tl.float16)
-    return x.to(tl.float16)
+    else:
+        return x.to(tl.float16)
 
 
 @triton.jit
@@ -287,7 +290,8 @@ def _of_e5m2(x):
     """Numbers of float8_e5m2, or their bytes, as float16, whose first byte they are."""
     if x.dtype == tl.uint8:
         return (x.to(tl.int16) << 8).to(tl.float16, bitcast=True)
-    return x.to(tl.float16)
+    else:
+        return x.to(tl.float16)
 
 
 @triton.jit
@@ -325,7 +329,8 @@ def _as_e4m3(x, pointer):
     """The nearest numbers of float8_e4m3 as the tensor at a pointer has them: as such, or their bytes."""
     if pointer.dtype.element_ty == tl.uint8:
         return _to_e4m3(x)
-    return x.to(tl.float32).to(tl.float8e4nv)
+    else:
+        return x.to(tl.float32).to(tl.float8e4nv)
 
 
 @triton.jit
@@ -333,7 +338,8 @@ def _as_e5m2(x, pointer):
     """The nearest numbers of float8_e5m2 likewise; the GPU's own conversion knows no infinity."""
     if pointer.dtype.element_ty == tl.uint8:
         return _to_e5m2(x)
-    whole = x.to(tl.float32)
-    bits = whole.to(tl.float8e5).to(tl.uint8, bitcast=True).to(tl.int32)
-    bits = tl.where(tl.abs(whole) >= 61440.0, (bits & 128) | 124, bits)
-    return bits.to(tl.uint8).to(tl.float8e5, bitcast=True)
+    else:
+        whole = x.to(tl.float32)
+        bits = whole.to(tl.float8e5).to(tl.uint8, bitcast=True).to(tl.int32)
+        bits = tl.where(tl.abs(whole) >= 61440.0, (bits & 128) | 124, bits)
+        return bits.to(tl.uint8).to(tl.float8e5, bitcast=True)
