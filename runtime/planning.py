@@ -135,7 +135,7 @@ class Planner:
 
         def otherwise() -> tuple[Program, Mapping[str, int]]:
             graph, _ = self._suffix.run(self._staged, long, self._request.check)
-            return self._lowered(graph, long), long
+            return self._lowered(graph, long, measured=False), long
 
         return self._make(sizes, otherwise)
 
@@ -162,16 +162,17 @@ class Planner:
         lines = [text for node, name in named for text in formula.formula(node, name).splitlines()]
         return lines if len(self._staged.outputs) == 1 or not any(x.startswith("t0") for x in lines) else []
 
-    def _lowered(self, graph: Graph, sizes: Mapping[str, int]) -> Program:
+    def _lowered(self, graph: Graph, sizes: Mapping[str, int], measured: bool) -> Program:
+        """The program; nothing is measured at sizes that no call has."""
         program = lower(graph, self._inputs, sizes, self._request.function_name)
         if self._request.backend == "triton":
-            return self._with_products(program, sizes)
+            return self._with_products(program, sizes, measured)
         return self._with_places(program, sizes)
 
     def _emitted(
         self, graph: Graph, report: Report, sizes: Mapping[str, int], otherwise: Otherwise | None = None
     ) -> Plan:
-        program = self._lowered(graph, sizes)
+        program = self._lowered(graph, sizes, measured=otherwise is None)
         # Tiles of a GPU's kernels differ between sizes that share a program; for others it says all.
         emitted = self._emit(program, sizes, otherwise) if self._request.backend == "triton" else None
         key = program, emitted.source if emitted is not None else ""
@@ -186,10 +187,10 @@ class Planner:
         self._by_program[key] = plan
         return plan
 
-    def _with_products(self, program: Program, sizes: Mapping[str, int]) -> Program:
-        """The program with products of a GPU fused, as planned, or as measured where that is asked for."""
+    def _with_products(self, program: Program, sizes: Mapping[str, int], measured: bool) -> Program:
+        """The program with products of a GPU fused, as planned, or as ``measured`` where the user asks for that."""
         timer = None
-        if measured_device(self._request.interpret) is not None:
+        if measured and measured_device(self._request.interpret) is not None:
             from .tuning import gpu_timer
 
             current = settings()

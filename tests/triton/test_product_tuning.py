@@ -133,3 +133,15 @@ def test_nothing_is_measured_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> N
     x, w = np.ones((3, 24)), np.ones((24, 5))
     np.testing.assert_allclose(f(x=x, w=w), np.tanh(x @ w))
     assert "planned" in program_text(f.plan_for(i=3, j=5).program)
+
+
+def test_nothing_is_measured_at_sizes_that_no_call_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that is shown before any call is planned for sizes that may be far too large to try."""
+    clock = Clock("BLOCK_M=32, ")
+    monkeypatch.setattr("otus.runtime.planning.measured_device", lambda interpret: "a GPU")
+    monkeypatch.setattr("otus.runtime.tuning.gpu_timer", lambda folder: Timer(clock, "a GPU", None))
+    f = otus.compile(OUTPUT, backend="triton", interpret=True)
+    assert f.source
+    assert clock.calls == 0
+    assert "measured" in program_text(f.plan_for(**SIZES).program)
+    assert clock.calls > 2
