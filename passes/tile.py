@@ -176,7 +176,7 @@ class _Region:
         types = [x.type.dtype for x in stored]
         types += [DType.float32 if x.type.dtype in HALVES else x.type.dtype for x in wanted[len(stored) :]]
         window = self._windows.of(sweep)
-        nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide, window)
+        nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide, window, _strip(sweep))
         made = nest.nodes(wanted, types)
         for position, (node, value) in enumerate(zip(wanted, made, strict=True)):
             if position < len(stored):
@@ -224,3 +224,9 @@ class _Region:
         cuts = [Cut(x, self.extent[x], 1, name) for x, name in zip(self.scores.batch, batch, strict=True)]
         names = (rows, columns)
         return cuts + [Cut(x, self.extent[x], block, name) for x, block, name in zip(long, blocks, names, strict=True)]
+
+
+def _strip(sweep):
+    import os
+    s = os.environ.get("STRIP")
+    return int(s) if s else None

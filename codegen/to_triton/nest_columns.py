@@ -12,6 +12,7 @@ from ..names import docstring_text
 from ..source import moved
 from ..typed_scalars import within
 from .nest_steps import NestSteps
+from .nest_strips import Strips
 from .nest_values import TileValue, spread
 from .reductions import REDUCTIONS
 from .scalars import TRITON_DTYPES, computed_dtype
@@ -26,19 +27,19 @@ class Columns:
         self.steps = steps_of(self.body)
         self.join = dict(zip(self.body.outputs, self.loop.join, strict=True))
         self.types = {name: each.type for name, each in self.body.buffer_map().items()}
+        self.strips = Strips(kernel)
         self.accumulators: dict[str, str] = {}
         self.read = {operand.buffer for step in self.steps for operand in step.operands}
 
     def run(self) -> None:
         """Accumulators, what is the same for all columns, the loop, and the names of what it gave."""
-        kernel = self.kernel
-        fixed = self._fixed()
+        kernel, fixed = self.kernel, self._fixed()
         for step in self.steps:
             if step.buffer in self.join:
                 self._accumulate(step)
         if missing := [x for x in self.body.outputs if x not in self.accumulators]:
             raise NoForm(f"a result {missing[0]} that is an operand")
-        for step in self.steps:
+        for step in self.strips.others:
             if step.buffer in fixed:
                 kernel.step(step, self.body)
             else:
@@ -48,7 +49,8 @@ class Columns:
         kernel.depth += 1
         outside, known = dict(kernel.loaded), dict(kernel.known)
         kernel.define_columns()
-        for step in self.steps:
+        self.strips.run()
+        for step in self.strips.others:
             if step.buffer not in fixed:
                 self._step(step)
         kernel.depth -= 1

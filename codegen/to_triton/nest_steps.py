@@ -64,12 +64,12 @@ class NestSteps(NestMemory):
                 code = self.reduced(step, types, code, space)
         name = code if code.isidentifier() else self.known.get(code, "")
         if not name:
-            name = self.known[code] = self._name(step, types)
+            name = self.known[code] = self.name_of(step, types)
             self.line(f"{name} = {code}")
         axes = tuple(step.result.index(axis) for axis, _ in kept)
         self.values[step.buffer] = TileValue(name, dtype, axes, tuple(each for _, each in kept))
 
-    def _name(self, step: Step, types: Program) -> str:
+    def name_of(self, step: Step, types: Program) -> str:
         """A new name for a step's value: that of the result that it is, or its number."""
         hint = self.hints.get(step.buffer) if types is self.loops.rows.body else None
         hint = hint or f"v{''.join(x for x in step.buffer if x.isdecimal())}"
@@ -88,7 +88,7 @@ class NestSteps(NestMemory):
                 value, code=f"{value.code}.to(tl.float32)", dtype=dtype, half=value.code, half_dtype=value.dtype
             )
         if dtype in HALVES and value.dtype is not dtype:
-            name = self._name(step, types)
+            name = self.name_of(step, types)
             self.line(f"{name} = {within(value.computed)}.to({TRITON_DTYPES[dtype]})")
             return TileValue(name, dtype, value.axes, value.dimensions)
         return None

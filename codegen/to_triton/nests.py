@@ -45,7 +45,8 @@ class NestKernel(NestSteps):
 
     def _described(self) -> list[str]:
         """Comments that say what a program has of each index."""
-        words = {"rows": "a block in each program", "columns": "block by block in a loop", "inner": "whole in the tile"}
+        words = {"rows": "a block in each program", "columns": "block by block in a loop", "inner": "whole in the tile",
+                 "strips": "strip by strip while products sum them"}  # fmt: skip
         found = [f"{x.name}: {x.count} positions, one in each program" for x in self.indices.batch]
         found += [f"{x.name}: {x.count} positions, {words[x.part]}" for x in self.dimensions]
         return [f"{_INDENT}# {docstring_text(text)}" for text in found]

@@ -41,7 +41,8 @@ class Nest:
 
     ``new`` are the new nodes of what is computed before; ``wide`` are those that earlier passes of the region have in
     more digits than they are stored with.  ``window`` is how far before and beyond a position of the outer long index
-    there is something to sum, where that is not everywhere.
+    there is something to sum, where that is not everywhere, and ``strip`` how many positions of a short index the
+    products that make scores sum at a time, where that is not all.
     """
 
     sweep: Sweep
@@ -51,6 +52,7 @@ class Nest:
     new: Mapping[Node, Node]
     wide: Mapping[Node, Node]
     window: tuple[int | None, int | None] | None = None
+    strip: int | None = None
     operands: list[Node] = field(default_factory=list)
     places: list[Labels] = field(default_factory=list)
 
@@ -67,7 +69,9 @@ class Nest:
         where = self._axes(cut)
         window = (self.cuts[-2].symbol, *self.window) if self.window is not None else None
         for k, node in enumerate(exits):
-            loop = ops.Blockwise(tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol, window=window)
+            loop = ops.Blockwise(
+                tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol, window=window, strip=self.strip
+            )
             total = build.transpose(make(loop, *given), _inverse(self.axes_order(node)))
             after.values[node] = _finished(node, total)
         values = tuple(build.cast(after.value(node), dtype) for node, dtype in zip(wanted, types, strict=True))

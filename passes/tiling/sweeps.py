@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Graph, Node
@@ -57,7 +57,7 @@ def _add_what_follows(sweep: Sweep, order: Sequence[Node], scores: Scores, level
         others = [x for x in node.operands if x not in values]
         if any(x not in levels.ready or levels.ready[x] > sweep.level for x in others):
             continue
-        names = _indices(node, values)
+        names = _indices(node, values, needed)
         space = space_of(node)
         if names is None or space is None or not needed <= set(names.values()):
             continue
@@ -65,14 +65,17 @@ def _add_what_follows(sweep: Sweep, order: Sequence[Node], scores: Scores, level
         sweep.operands[node] = tuple(tuple(names[label] for label in inner) for inner in space.inputs)
 
 
-def _indices(node: Node, values: Mapping[Node, Labels]) -> dict[int, int] | None:
-    """The index that each label of a node is, by its operands among ``values``; None where these do not say it."""
+def _indices(node: Node, values: Mapping[Node, Labels], cut: Collection[int]) -> dict[int, int] | None:
+    """The index that each label of a node is, by its operands among ``values``; None where these do not say it.
+
+    Where two indices meet that are not ``cut``, the first stands for both.
+    """
     space = space_of(node)
     assert space is not None
     names: dict[int, int] = {}
     for operand, inner in zip(node.operands, space.inputs, strict=True):
         for label, index in zip(inner, values.get(operand, inner), strict=True):
-            if operand in values and names.setdefault(label, index) != index:
+            if operand in values and (met := names.setdefault(label, index)) != index and {met, index} & set(cut):
                 return None
     every = {label for labels in (*space.inputs, space.output) for label in labels}
     is_plain = len(set(names.values())) == len(names)
