@@ -19,6 +19,7 @@ from .manager import Pass
 from .tiling.blocks import block_sizes, fit_tiles
 from .tiling.elements import Region
 from .tiling.exits import with_plain_exits
+from .tiling.joint_sums import with_joint_sums
 from .tiling.known_sums import with_known_sums
 from .tiling.levels import Levels, levels_of
 from .tiling.nests import HALVES, Cut, Nest
@@ -109,6 +110,7 @@ class Tile(Pass):
             raise NotTiled("nothing to save, or a long inner index")
         plain = pairwise(with_plain_exits(graph, scores), self.sizes)
         plain = with_known_sums(plain, scores_around(plain, users_of(plain), seed))
+        plain = with_joint_sums(plain, scores_around(plain, users_of(plain), seed))
         region = _Region(plain, scores_around(plain, users_of(plain), seed), self.sizes)
         region.check(self.flops_per_byte)
         return region.graph_with_loops(), region.sweeps

@@ -59,16 +59,16 @@ class Nest:
     def nodes(self, wanted: Sequence[Node], types: Sequence[DType]) -> list[Node]:
         """The nodes for ``wanted`` values in these dtypes, computed by one nest of loops."""
         inner = _Tile(self, len(self.cuts))
-        exits = list(self.sweep.exits)
-        parts = [inner.part(node) for node in exits]
+        gathered = self.sweep.gathered
+        parts = [inner.gathered(node) for node in gathered]
         after = _Tile(self, len(self.cuts) - 1)
         after.collect(wanted)
-        joins = tuple(self._join(node, exits) for node in exits)
+        joins = tuple(self._join(node, gathered) for node in gathered)
         cut = self.cuts[-1]
         given = self._placeholders(len(self.cuts) - 1)
         where = self._axes(cut)
         window = (self.cuts[-2].symbol, *self.window) if self.window is not None else None
-        for k, node in enumerate(exits):
+        for k, node in enumerate(gathered):
             loop = ops.Blockwise(
                 tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol, window=window, strip=self.strip
             )
@@ -87,17 +87,16 @@ class Nest:
         return list(values)
 
     def axes_order(self, node: Node) -> list[int]:
-        """The axes of an exit in the loop: those that are cut come first, so that a maximum's are its sums' first."""
-        labels = self.sweep.exits[node]
+        """The axes of what is gathered: those that are cut come first, so that a maximum's are its sums' first."""
+        labels = self.sweep.values[node]
         first = [labels.index(cut.index) for cut in self.cuts[:-1]]
         return first + [axis for axis in range(node.ndim) if axis not in first]
 
-    def _join(self, node: Node, exits: Sequence[Node]) -> str:
-        if isinstance(node.op, ops.Einsum):
-            maximum = self.levels.relative.get(node)
-            return "sum" if maximum is None else ops.relative_to(exits.index(maximum))
-        assert isinstance(node.op, ops.Reduce)
-        return "max" if node.op.kind == "shift" else node.op.kind
+    def _join(self, node: Node, gathered: Sequence[Node]) -> str:
+        if isinstance(node.op, ops.Reduce):
+            return "max" if node.op.kind == "shift" else node.op.kind
+        maximum = self.levels.relative.get(node)
+        return "sum" if maximum is None else ops.relative_to(gathered.index(maximum))
 
     def _axes(self, cut: Cut) -> tuple[int | None, ...]:
         return tuple(labels.index(cut.index) if cut.index in labels else None for labels in self.places)
@@ -144,6 +143,10 @@ class _Tile:
         self.nest, self.depth = nest, depth
         self.sizes: dict[int, Size] = {cut.index: dim(cut.symbol) for cut in nest.cuts[:depth]}
         self.values: dict[Node, Node] = {}
+
+    def gathered(self, node: Node) -> Node:
+        """What one tile gives to an exit, or to a sum of exits."""
+        return build.add(*(self.part(x) for x in (node.operands if node in self.nest.sweep.joint else [node])))
 
     def part(self, node: Node) -> Node:
         """What one tile gives to an exit."""
