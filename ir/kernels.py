@@ -267,6 +267,18 @@ class BlockLoop(Kernel):
         return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {join}{window}{strip}"
 
 
+def warps_of_nest(rows: int, columns: int) -> int:
+    """Warps of a program that has a block of rows, and goes through blocks of columns.
+
+    A thread has 32 elements of a tile of scores at most.  Where warps share the columns there are more, each of which
+    has all of the rows.
+
+    >>> warps_of_nest(64, 32), warps_of_nest(32, 64), warps_of_nest(128, 64)
+    (4, 8, 8)
+    """
+    return 8 if rows * columns > 4096 or (rows < columns and columns >= 64) else 4
+
+
 @dataclass(frozen=True)
 class ProductTile:
     """How a GPU's kernel carries out a matrix product.

@@ -21,7 +21,17 @@ WIDE = 2**30  # elements from which on positions take 64 bits
 
 # What a kernel calls its own indices, and their masks.
 _OWN = ("row", "column", *(f"{kind}{k}" for kind in ("b", "i", "s") for k in range(16)))
-_RESERVED = ("tl", "triton", "program", "start", "strip", "first_row", "WIDE", *_OWN, *(f"{name}_mask" for name in _OWN))
+_RESERVED = (
+    "tl",
+    "triton",
+    "program",
+    "start",
+    "strip",
+    "first_row",
+    "WIDE",
+    *_OWN,
+    *(f"{name}_mask" for name in _OWN),
+)
 
 
 class NestMemory:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-from ...ir.kernels import BlockLoop
+from ...ir.kernels import BlockLoop, warps_of_nest
 from ...ir.loop_steps import NoForm, steps_of
 from ..names import docstring_text
 from .nest_columns import Columns
-from .nest_indices import LEAST_SIDE
 from .nest_steps import NestSteps
 from .nest_values import turned
 from .scalars import HALVES
@@ -53,12 +52,8 @@ class NestKernel(NestSteps):
 
     @property
     def warps(self) -> int:
-        """Warps of a program: a thread has 32 elements of a tile of scores at most, fewer where there are few rows.
-
-        A warp multiplies 16 rows by 8 columns at once.  Blocks of 16 rows stand where there is much else to hold.
-        """
-        rows, columns = self.indices.rows.block, self.indices.columns.block
-        return 8 if rows * columns > 4096 or (rows == LEAST_SIDE and columns >= 8 * 8) else 4
+        """Warps of a program."""
+        return warps_of_nest(self.indices.rows.block, self.indices.columns.block)
 
     @property
     def stages(self) -> int:
