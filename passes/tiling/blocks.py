@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ...ir import DType, Node
+from ...ir import Node
 from ...ir.dims import evaluate
-from .registers import AVAILABLE, held_by, registers
+from .room import fits, held_by
 from .scores import Scores
 from .sweeps import Sweep
 from .traffic import LEAST, inner_sizes, is_matrix_product, needed_members, padded, power_of_two
@@ -31,27 +31,26 @@ class Blocks(NamedTuple):
     strip: int | None = None
 
 
-# Of float32: those that move the least for each pair of positions come first.
-_IN_FULL_PRECISION = (
-    Blocks(128, 64), Blocks(64, 64), Blocks(64, 32), Blocks(64, 32, 32), Blocks(64, 32, 16), Blocks(32, 64, 32),
-    Blocks(16, 64, 32), Blocks(16, 32, 32), Blocks(16, 32, 16),
-)  # fmt: skip
+# By the bytes of a number, those blocks first that move the least for each pair of positions.
+_LARGE = (Blocks(128, 64), Blocks(64, 64), Blocks(64, 32))
+_PREFERRED = {
+    2: (*_LARGE, Blocks(64, 32, 64), Blocks(64, 32, 32)),
+    4: (*_LARGE, Blocks(64, 32, 32), Blocks(64, 32, 16), Blocks(32, 64, 32), Blocks(16, 64, 32), Blocks(16, 32, 16)),
+}
 
 
 def block_sizes(sweep: Sweep, scores: Scores, lengths: Sequence[int], sizes: Mapping[str, int]) -> Blocks:
     """The blocks of a pass."""
     nodes = [*needed_members(sweep, scores), *sweep.exits]
-    is_full = max((x.type.dtype for x in nodes), key=lambda x: x.bits) is DType.float32
-    if is_full and third_dimension(sweep, scores, sizes) == 1:
-        held = held_by(sweep, scores, sizes)
-        fitting = (x for x in _IN_FULL_PRECISION if registers(held, *x) <= AVAILABLE)
-        outer, through, strip = next(fitting, _IN_FULL_PRECISION[-1])
-    else:
-        (outer, through), strip = _by_bytes(nodes, sweep, scores, sizes), None
+    item_bytes = max(x.type.dtype.bits // 8 for x in nodes)
+    preferred = _PREFERRED.get(item_bytes, ()) if third_dimension(sweep, scores, sizes) == 1 else ()
+    held = held_by(sweep, scores, sizes)
+    fitting = (x for x in preferred if fits(held, *x))
+    outer, through, strip = next(fitting, None) or _by_bytes(nodes, sweep, scores, sizes)
     return Blocks(_clipped(outer, lengths[0]), _clipped(through, lengths[1]), strip)
 
 
-def _by_bytes(nodes: Sequence[Node], sweep: Sweep, scores: Scores, sizes: Mapping[str, int]) -> tuple[int, int]:
+def _by_bytes(nodes: Sequence[Node], sweep: Sweep, scores: Scores, sizes: Mapping[str, int]) -> Blocks:
     products = sum(map(is_matrix_product, nodes))
     inner = power_of_two(max(inner_sizes(scores, [sweep], sizes), default=1))
     item_bytes = max(x.type.dtype.bits // 8 for x in nodes)
@@ -61,7 +60,7 @@ def _by_bytes(nodes: Sequence[Node], sweep: Sweep, scores: Scores, sizes: Mappin
         through = min(through, 2 * LEAST)  # shared memory holds a few blocks of columns
     while outer * through * third_dimension(sweep, scores, sizes) > _MOST_ELEMENTS and outer * through > LEAST**2:
         outer, through = max(outer // 2, LEAST), max(through // 2, LEAST)
-    return outer, through
+    return Blocks(outer, through)
 
 
 def third_dimension(sweep: Sweep, scores: Scores, sizes: Mapping[str, int]) -> int:
