@@ -111,6 +111,8 @@ class NestMemory:
         self.line(f"program = {self._widened('tl.program_id(0)')}")
         blocks = f"tl.cdiv({self.size(rows.count)}, {rows.constant})"
         block = f"program % {blocks}" if self.indices.batch else "program"
+        if self.loops.columns.window is not None and self.loops.columns.window[1:] == (None, 0):
+            block = f"({blocks} - 1 - {block})"  # those rows first that see most
         begin = f"{block} * {rows.constant}"
         if self.loops.columns.window is not None:
             self.line(f"{self.first_row} = {begin}")

@@ -35,7 +35,15 @@ class Blocks(NamedTuple):
 _LARGE = (Blocks(128, 64), Blocks(64, 64), Blocks(64, 32))
 _PREFERRED = {
     2: (*_LARGE, Blocks(64, 32, 64), Blocks(64, 32, 32)),
-    4: (*_LARGE, Blocks(64, 32, 32), Blocks(64, 32, 16), Blocks(32, 64, 32), Blocks(16, 64, 32), Blocks(16, 32, 16)),
+    4: (
+        *_LARGE,
+        Blocks(64, 32, 32),
+        Blocks(64, 32, 16),
+        Blocks(32, 64, 32),
+        Blocks(64, 16, 32),
+        Blocks(16, 64, 32),
+        Blocks(16, 32, 16),
+    ),
 }
 
 

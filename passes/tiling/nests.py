@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ...ir import DType, Node, Size, build, make
 from ...ir import operations as ops
 from ...ir.dims import dim
-from ...ir.scalar import argument, call
+from ...ir.scalar import Number, argument, call
 from ...ir.traverse import rebuild
 from ...ir.types import TensorType
 from .levels import Levels
@@ -223,14 +223,34 @@ class _Tile:
         if isinstance(op, ops.Broadcast):
             shape = [self.sizes.get(label, size) for label, size in zip(labels, op.shape, strict=True)]
             return build.broadcast(operands[0], op.axes, shape)
-        if is_matrix_product(node) and node.type.dtype in HALVES:
-            operands = [_rounded(x, node.type.dtype) for x in operands]
-        return _widened(rebuild(node, operands))
+        factor: Number = 1
+        if is_matrix_product(node):
+            if node in self.nest.scores.members:
+                factor, operands = _unscaled(operands)
+            if node.type.dtype in HALVES:
+                operands = [_rounded(x, node.type.dtype) for x in operands]
+        return build.scale(factor, _widened(rebuild(node, operands)))
 
     def _labels(self, node: Node) -> Labels:
         if self.depth == len(self.nest.cuts):
             return self.nest.scores.members[node]
         return self.nest.sweep.values[node]
+
+
+def _unscaled(operands: Sequence[Node]) -> tuple[Number, list[Node]]:
+    """The factors of a score without the numbers that they are multiples by, and the product of these.
+
+    A tensor that occurs with and without a number is so read once.
+    """
+    number: Number = 1
+    plain = []
+    for operand in operands:
+        if isinstance(operand.op, ops.LinearCombination) and len(operand.operands) == 1:
+            (coefficient,), (inner,) = operand.op.coefficients, operand.operands
+            if operand.op.inputs == (tuple(range(operand.ndim)),) and inner.type.dtype is operand.type.dtype:
+                number, operand = number * coefficient, inner
+        plain.append(operand)
+    return number, plain
 
 
 def _widened(node: Node) -> Node:

@@ -4,7 +4,7 @@ So Triton's kernels have it: where a block has as many rows as columns or more, 
 columns, and what they do not share, each of them has.  A product of float32 has each factor in registers twice, as the
 two parts of tensor-float32 that make it up.  This was compared with what the assembler reports for attention and its
 derivatives up to the second, for inner indices of 64, 128 and 256 positions: where it is no more than 256,
-a thread writes 450 bytes or fewer to memory for want of registers, and mostly none.
+a thread writes 300 bytes or fewer to memory for want of registers, and mostly none.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def registers(held: Held, rows: int, columns: int, strip: int | None) -> float:
         factors = factor * (its_rows + its_columns) * strip / _THREADS
         if not held.is_half:  # on their way to shared memory; halves are copied there
             factors += (rows * held.row_tensors + columns * held.column_tensors) * strip / (_THREADS * warps)
-    made = total + held.products * score + factors
+    made = total + held.products * score * (1 if held.is_half else 1.5) + factors
     if not held.gathered:
         return made
     # The second factor of what is gathered comes from shared memory piece by piece; of scores there are some more.
-    summed = factor * (its_rows * columns + columns * held.widest * its_part / 2) / _THREADS
-    return max(made, total + kept + summed + 2 * (held.products - 1) * score)
+    summed = factor * (0.9 * its_rows * columns + columns * held.widest * its_part / 2) / _THREADS
+    return max(made, total + kept + summed + 2.1 * (held.products - 1) * score)
 
 
 def _tensor(node: Node) -> Node:
