@@ -12,6 +12,7 @@ from .expand import Expand, innermost_requests
 from .factor import FACTOR_RULES, Factor
 from .fuse import Fuse
 from .grouped import Grouped
+from .late_scales import LateScales
 from .manager import Checker, Pass, PassRecord, Pipeline, Report, describe, graph_text
 from .manager import parse_pipeline as _parse_pipeline
 from .moments import Moments
@@ -38,6 +39,7 @@ _ALL = (
     SymmetricProduct,
     Fuse,
     Tile,
+    LateScales,
     Grouped,
     Outside,
     Moments,
@@ -54,7 +56,7 @@ _PIPELINES = {
     # Its numbers are float32 within kernels, and products of halves are what the matrix units are for.
     "triton": DEFAULT_PIPELINE.replace("widen,", "").replace(
         "block",
-        "tile,grouped,outside,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384,columns=32768}",
+        "tile,late_scales,grouped,outside,moments,block{large=1,elements=1048576,row=2097152,alone=0,products=2,positions=16384,columns=32768}",
     ),
     "c": DEFAULT_PIPELINE.replace("block", "block{large=8192,elements=32768,row=8192}"),
 }

@@ -14,7 +14,6 @@ from ..ir.traverse import rebuild
 from .contraction.einsum_parts import is_pairwise
 from .contraction.partial_sums import from_finer_sums
 from .contraction.plan import plan_graph, product_of_deltas
-from .contraction.wide_sums import wide_sums
 from .manager import Pass
 from .planned_sizes import UNKNOWN_SIZE, planned_size
 
@@ -25,8 +24,7 @@ class ContractionOrder(Pass):
 
     Indices that only one operand carries are summed out of it first, deltas are eliminated where
     one of their indices is summed, and diagonals that remain are embedded last.  What another einsum
-    sums less of is taken from there.  What is scaled after a sum in float16 is float32 until then.
-    The number of operands of each einsum decreases.  ``optimizer`` is
+    sums less of is taken from there. The number of operands of each einsum decreases.  ``optimizer`` is
     ``auto``, ``optimal``, ``dp``, ``greedy``, ``random-greedy`` or ``cotengra``; ``size`` stands for dims
     whose size is unknown; ``memory`` is a limit,
     which the pass ``slice`` then keeps.  ::
@@ -62,7 +60,7 @@ class ContractionOrder(Pass):
             fired["order_einsum"] += not is_pairwise(node.op, node.operands)
             return new
 
-        ordered = wide_sums(from_finer_sums(graph.transform(change), self._size))
+        ordered = from_finer_sums(graph.transform(change), self._size)
         if self.memory:
             from .slice import Slice
 

@@ -150,7 +150,9 @@ return [%6]
 
 
 def ordered(*outputs: otus.Expression) -> Graph:
-    return parse_pipeline("stabilise,expand,simplify,contract").run(Graph.of([x.node for x in outputs]))[0]
+    return parse_pipeline("stabilise,expand,simplify,contract,fuse,late_scales").run(
+        Graph.of([x.node for x in outputs])
+    )[0]
 
 
 def test_a_sum_of_halves_is_wide_until_it_is_scaled() -> None:
