@@ -251,7 +251,8 @@ class BlockLoop(Kernel):
     In the body the number of positions is the dim ``symbol``; the last block may have fewer.  Blocks may run at
     the same time where it is ``concurrent``; what they give is combined in their order all the same.  Where it is
     ``compiled``, what is between stays in registers, and only parts that are combined are arrays of a block.
-    ``window`` says which blocks need not be visited, as in :class:`.operations.Blockwise`.
+    ``window`` says which blocks need not be visited, and ``strip`` how many positions products sum at a time, as in
+    :class:`.operations.Blockwise`.
     """
 
     name: ClassVar[str] = "loop"
@@ -264,6 +265,7 @@ class BlockLoop(Kernel):
     concurrent: bool = False
     compiled: bool = False
     window: Window | None = None
+    strip: int | None = None
 
     def block_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """The sizes in the body where the loop stands among ``sizes``: those of its largest block."""
@@ -284,9 +286,21 @@ class BlockLoop(Kernel):
             around, low, high = self.window
             ends = f"{'any' if low is None else low} to {'any' if high is None else high}"
             window = f"; window {ends} from {around}"
-        return (
-            f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {' '.join(map(str, self.join))}{window}"
-        )
+        strip = "" if self.strip is None else f"; strips of {self.strip}"
+        join = " ".join(map(str, self.join))
+        return f"over {self.size} by {self.block}{cores}: cut {cut or '-'}; join {join}{window}{strip}"
+
+
+def warps_of_nest(rows: int, columns: int) -> int:
+    """Warps of a program that has a block of rows, and goes through blocks of columns.
+
+    A thread has 32 elements of a tile of scores at most.  Where warps share the columns there are more, each of which
+    has all of the rows.
+
+    >>> warps_of_nest(64, 32), warps_of_nest(32, 64), warps_of_nest(128, 64)
+    (4, 8, 8)
+    """
+    return 8 if rows * columns > 4096 or (rows < columns and columns >= 64) else 4
 
 
 @dataclass(frozen=True)

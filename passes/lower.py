@@ -341,6 +341,7 @@ class _Lowering:
             op.symbol,
             op.concurrent,
             window=op.window,
+            strip=op.strip,
         )
         parts = body.buffer_map()
         layouts = [

@@ -17,9 +17,10 @@ from ..ir.specialise import free_symbols
 from ..ir.traverse import rebuild
 from .lower import pairwise
 from .manager import Pass
-from .tiling.blocks import block_sizes, fit_tiles
+from .tiling.blocks import Blocks, block_sizes, fit_tiles
 from .tiling.elements import Region
 from .tiling.exits import with_plain_exits
+from .tiling.joint_sums import with_joint_sums
 from .tiling.known_sums import with_known_sums
 from .tiling.levels import Levels, levels_of
 from .tiling.nests import Cut, Nest
@@ -110,6 +111,7 @@ class Tile(Pass):
             raise NotTiled("nothing to save, or a long inner index")
         plain = pairwise(with_plain_exits(graph, scores), self.sizes)
         plain = with_known_sums(plain, scores_around(plain, users_of(plain), seed))
+        plain = with_joint_sums(plain, scores_around(plain, users_of(plain), seed))
         region = _Region(plain, scores_around(plain, users_of(plain), seed), self.sizes)
         region.check(self.flops_per_byte)
         return region.graph_with_loops(), region.sweeps
@@ -177,7 +179,8 @@ class _Region:
         types = [x.type.dtype for x in stored]
         types += [DType.float32 if x.type.dtype in NARROW else x.type.dtype for x in wanted[len(stored) :]]
         window = self._windows.of(sweep)
-        nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide, window)
+        strip = self._blocks(sweep).strip
+        nest = Nest(sweep, self.scores, self.levels, self._cuts(sweep), self.new, self.wide, window, strip)
         made = nest.nodes(wanted, types)
         for position, (node, value) in enumerate(zip(wanted, made, strict=True)):
             if position < len(stored):
@@ -219,9 +222,12 @@ class _Region:
 
     def _cuts(self, sweep: Sweep) -> list[Cut]:
         long: Labels = (sweep.outer, sweep.inner)
-        lengths = [evaluate(self.extent[x], self.sizes) for x in long]
-        blocks = block_sizes(sweep, self.scores, lengths, self.sizes)
+        blocks = self._blocks(sweep)[:2]
         *batch, rows, columns = self._symbols
         cuts = [Cut(x, self.extent[x], 1, name) for x, name in zip(self.scores.batch, batch, strict=True)]
         names = (rows, columns)
         return cuts + [Cut(x, self.extent[x], block, name) for x, block, name in zip(long, blocks, names, strict=True)]
+
+    def _blocks(self, sweep: Sweep) -> Blocks:
+        lengths = [evaluate(self.extent[x], self.sizes) for x in (sweep.outer, sweep.inner)]
+        return block_sizes(sweep, self.scores, lengths, self.sizes)

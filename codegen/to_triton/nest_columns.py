@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir import Size
 from ...ir.loop_steps import NoForm, Step, steps_of
 from ...ir.operations import maximum_of
+from ...ir.scalar import sum_of_multiples
 from ..names import docstring_text
 from ..source import moved
 from ..typed_scalars import within
 from .nest_steps import NestSteps
+from .nest_strips import Strips
 from .nest_values import TileValue, spread
 from .reductions import REDUCTIONS
 from .scalars import TRITON_DTYPES, computed_dtype
@@ -26,19 +29,20 @@ class Columns:
         self.steps = steps_of(self.body)
         self.join = dict(zip(self.body.outputs, self.loop.join, strict=True))
         self.types = {name: each.type for name, each in self.body.buffer_map().items()}
+        self.strips = Strips(kernel)
         self.accumulators: dict[str, str] = {}
-        self.read = {operand.buffer for step in self.steps for operand in step.operands}
+        self.sum_of = self._sums()
+        self.read = {operand.buffer for step in self.steps for operand in step.operands} - self.sum_of.keys()
 
     def run(self) -> None:
         """Accumulators, what is the same for all columns, the loop, and the names of what it gave."""
-        kernel = self.kernel
-        fixed = self._fixed()
+        kernel, fixed = self.kernel, self._fixed()
         for step in self.steps:
             if step.buffer in self.join:
                 self._accumulate(step)
         if missing := [x for x in self.body.outputs if x not in self.accumulators]:
             raise NoForm(f"a result {missing[0]} that is an operand")
-        for step in self.steps:
+        for step in self.strips.others:
             if step.buffer in fixed:
                 kernel.step(step, self.body)
             else:
@@ -48,7 +52,8 @@ class Columns:
         kernel.depth += 1
         outside, known = dict(kernel.loaded), dict(kernel.known)
         kernel.define_columns()
-        for step in self.steps:
+        self.strips.run()
+        for step in self.strips.others:
             if step.buffer not in fixed:
                 self._step(step)
         kernel.depth -= 1
@@ -56,6 +61,19 @@ class Columns:
         results = zip(self.body.outputs, kernel.loops.calls[-1].outputs, strict=True)
         finished = {outer: self._finished(inner) for inner, outer in results}
         kernel.values = finished
+
+    def _sums(self) -> dict[str, str]:
+        """The results that are sums of several reductions, by each of these: all are added to one accumulator."""
+        by_name = {step.buffer: step for step in self.steps}
+        readers = Counter(operand.buffer for step in self.steps for operand in step.operands)
+        found: dict[str, str] = {}
+        for step in self.steps:
+            names = [operand.buffer for operand in step.operands]
+            reduced = [x for x in names if x in by_name and by_name[x].reduction == "sum" and readers[x] == 1]
+            is_sum = step.expression == sum_of_multiples([1] * len(names)) and len(reduced) == len(names) > 1
+            if self.join.get(step.buffer) == "sum" and step.reduction is None and is_sum:
+                found |= dict.fromkeys(names, step.buffer)
+        return found
 
     def _visited(self) -> tuple[str, str]:
         """Where the first block of columns begins that is visited, and where the last one ends."""
@@ -98,7 +116,7 @@ class Columns:
         rule = REDUCTIONS.get("max" if self.join[step.buffer] == "max" else str(self.join[step.buffer]))
         if maximum_of(self.join[step.buffer]) is not None:
             rule = REDUCTIONS["sum"]
-        if rule is None or step.reduction is None:
+        if rule is None or (step.reduction is None and step.buffer not in self.sum_of.values()):
             raise NoForm(f"results joined by {self.join[step.buffer]}")
         dtype = computed_dtype(self.types[step.buffer].dtype)
         kept = [each for axis, each in self.kernel.indices.tile(step.sizes) if axis in step.result]
@@ -108,13 +126,16 @@ class Columns:
         self.accumulators[step.buffer] = name
 
     def _step(self, step: Step) -> None:
-        join = self.join.get(step.buffer)
+        if step.buffer in self.sum_of.values():
+            return
+        result = self.sum_of.get(step.buffer, step.buffer)
+        join = self.join.get(result)
         if join is None:
             self.kernel.step(step, self.body)
-        elif self._is_running(step.buffer):
+        elif self._is_running(result):
             self._running_maximum(step)
         else:
-            self._gathered(step, join)
+            self._gathered(step, join, self.accumulators[result])
 
     def _is_running(self, buffer: str) -> bool:
         """Whether other results are relative to this maximum."""
@@ -140,9 +161,9 @@ class Columns:
                 rank = len(kernel.indices.tile(self.types[buffer].shape))
                 kernel.line(f"{name} *= {spread(scale, [True] * len(own.axes) + [False] * (rank - len(own.axes)))}")
 
-    def _gathered(self, step: Step, join: int | str) -> None:
+    def _gathered(self, step: Step, join: int | str, name: str) -> None:
         """A step whose values are added up, or combined otherwise, over all columns."""
-        kernel, name = self.kernel, self.accumulators[step.buffer]
+        kernel = self.kernel
         if step.buffer in self.read:
             raise NoForm("a result that is read within the loop")
         kernel.line(f"# {docstring_text(step.text)}")

@@ -2,12 +2,14 @@
 
 The outer loops of a nest are spread over the programs: those over one position at a time give each program one, and
 the innermost of them a block of *rows*.  The loop within goes through *columns*, block by block.  All other indices
-are whole in the tile.  A tile has its rows first, then its columns, then the rest in the order of their axes.
+are whole in the tile, or come strip by strip while products sum them.  A tile has its rows first, then its columns,
+then the rest in the order of their axes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...ir import Size
@@ -94,6 +96,8 @@ class NestIndices:
         self.rows = Dimension("row", "rows", loops.rows.size, loops.rows.block)
         self.columns = Dimension("column", "columns", loops.columns.size, loops.columns.block)
         self.inner: dict[Size, Dimension] = {}
+        self.strips: dict[Size, Dimension] = {}
+        self._at_hand: dict[Size, Dimension] = {}
         self._cut: dict[Size, Batch | Dimension] = {
             dim(loop.symbol): each for loop, each in zip(loops.spread[:-1], self.batch, strict=True)
         }
@@ -102,7 +106,7 @@ class NestIndices:
 
     def of(self, size: Size) -> Batch | Dimension:
         """The index that an axis of this size runs along."""
-        found = self._cut.get(size)
+        found = self._cut.get(size) or self._at_hand.get(size)
         if found is not None:
             return found
         if size not in self.inner:
@@ -110,6 +114,24 @@ class NestIndices:
             block = 1 if size == 1 else max(LEAST_SIDE, 1 << max(planned - 1, 0).bit_length())
             self.inner[size] = Dimension(f"i{len(self.inner)}", "inner", size, block)
         return self.inner[size]
+
+    def long_of(self, size: Size) -> Dimension | None:
+        """The rows or the columns, if an axis of this size runs along one of these."""
+        found = self._cut.get(size)
+        return found if isinstance(found, Dimension) else None
+
+    def is_longer(self, size: Size, strip: int) -> bool:
+        """Whether an index that is not cut has more positions than a strip."""
+        return size not in self._cut and evaluate(size, self.sizes) > strip
+
+    @contextmanager
+    def in_strips(self, size: Size, strip: int) -> Iterator[Dimension]:
+        """While tiles have a strip of the positions of an index."""
+        if size not in self.strips:
+            self.strips[size] = Dimension(f"s{len(self.strips)}", "strips", size, strip)
+        self._at_hand = {size: self.strips[size]}
+        yield self.strips[size]
+        self._at_hand = {}
 
     def batch_of(self, size: Size) -> Batch | None:
         """The index with one position in a program that an axis of this size runs along, if it does."""
@@ -119,5 +141,5 @@ class NestIndices:
     def tile(self, sizes: Sequence[Size]) -> list[tuple[int, Dimension]]:
         """The axes of a tile in its order, with their dimensions; batch indices are none."""
         found = [(axis, each) for axis, size in enumerate(sizes) if isinstance(each := self.of(size), Dimension)]
-        order = {"rows": 0, "columns": 1, "inner": 2}
+        order = {"rows": 0, "columns": 1, "inner": 2, "strips": 2}
         return sorted(found, key=lambda item: (order[item[1].part], item[0]))

@@ -21,8 +21,18 @@ _INDENT = "    "
 WIDE = 2**30  # elements from which on positions take 64 bits
 
 # What a kernel calls its own indices, and their masks.
-_OWN = ("row", "column", *(f"{kind}{k}" for kind in ("b", "i") for k in range(16)))
-_RESERVED = ("tl", "triton", "program", "start", "first_row", "WIDE", *_OWN, *(f"{name}_mask" for name in _OWN))
+_OWN = ("row", "column", *(f"{kind}{k}" for kind in ("b", "i", "s") for k in range(16)))
+_RESERVED = (
+    "tl",
+    "triton",
+    "program",
+    "start",
+    "strip",
+    "first_row",
+    "WIDE",
+    *_OWN,
+    *(f"{name}_mask" for name in _OWN),
+)
 
 
 class NestMemory:
@@ -76,7 +86,8 @@ class NestMemory:
     @property
     def dimensions(self) -> list[Dimension]:
         """All dimensions of tiles."""
-        return [self.indices.rows, self.indices.columns, *self.indices.inner.values()]
+        own = self.indices
+        return [own.rows, own.columns, *own.inner.values(), *own.strips.values()]
 
     @property
     def used(self) -> dict[str, str]:
@@ -115,6 +126,8 @@ class NestMemory:
         self.line(f"program = {self._widened('tl.program_id(0)')}")
         blocks = f"tl.cdiv({self.size(rows.count)}, {rows.constant})"
         block = f"program % {blocks}" if self.indices.batch else "program"
+        if self.loops.columns.window is not None and self.loops.columns.window[1:] == (None, 0):
+            block = f"({blocks} - 1 - {block})"  # those rows first that see most
         begin = f"{block} * {rows.constant}"
         if self.loops.columns.window is not None:
             self.line(f"{self.first_row} = {begin}")
@@ -141,6 +154,11 @@ class NestMemory:
         """The positions of the block of columns that begins at ``start``."""
         each = self.indices.columns
         self.line(f"{each.name} = start + {self._widened(f'tl.arange(0, {each.constant})')}")
+        self._mask(each)
+
+    def define_strip(self, each: Dimension) -> None:
+        """The positions of the strip that begins at ``strip``."""
+        self.line(f"{each.name} = strip + tl.arange(0, {each.constant})")
         self._mask(each)
 
     def mask(self, dimensions: Sequence[Dimension], wanted: Sequence[Dimension] | None = None) -> str:

@@ -67,12 +67,12 @@ class NestSteps(NestMemory):
         code = written(code, dtype, self.helpers)
         name = code if code.isidentifier() else self.known.get(code, "")
         if not name:
-            name = self.known[code] = self._name(step, types)
+            name = self.known[code] = self.name_of(step, types)
             self.line(f"{name} = {code}")
         axes = tuple(step.result.index(axis) for axis, _ in kept)
         self.values[step.buffer] = TileValue(name, dtype, axes, tuple(each for _, each in kept))
 
-    def _name(self, step: Step, types: Program) -> str:
+    def name_of(self, step: Step, types: Program) -> str:
         """A new name for a step's value: that of the result that it is, or its number."""
         hint = self.hints.get(step.buffer) if types is self.loops.rows.body else None
         hint = hint or f"v{''.join(x for x in step.buffer if x.isdecimal())}"
@@ -89,7 +89,7 @@ class NestSteps(NestMemory):
         if value.dtype in NARROW and dtype is DType.float32:
             return replace(value, code=value.computed(self.helpers), dtype=dtype, stored=(value.code, value.dtype))
         if dtype in NARROW and value.dtype is not dtype:
-            name, code = self._name(step, types), value.computed(self.helpers)
+            name, code = self.name_of(step, types), value.computed(self.helpers)
             self.line(f"{name} = {self._narrowed(code, dtype)}")
             return TileValue(name, dtype, value.axes, value.dimensions)
         return None

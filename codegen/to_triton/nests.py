@@ -11,11 +11,10 @@ import textwrap
 from dataclasses import replace
 
 from ...ir.dtypes import NARROW
-from ...ir.kernels import BlockLoop
+from ...ir.kernels import BlockLoop, warps_of_nest
 from ...ir.loop_steps import NoForm, steps_of
 from ..names import docstring_text
 from .nest_columns import Columns
-from .nest_indices import LEAST_SIDE
 from .nest_steps import NestSteps
 from .nest_values import turned
 
@@ -47,24 +46,22 @@ class NestKernel(NestSteps):
 
     def _described(self) -> list[str]:
         """Comments that say what a program has of each index."""
-        words = {"rows": "a block in each program", "columns": "block by block in a loop", "inner": "whole in the tile"}
+        words = {"rows": "a block in each program", "columns": "block by block in a loop", "inner": "whole in the tile",
+                 "strips": "strip by strip while products sum them"}  # fmt: skip
         found = [f"{x.name}: {x.count} positions, one in each program" for x in self.indices.batch]
         found += [f"{x.name}: {x.count} positions, {words[x.part]}" for x in self.dimensions]
         return [f"{_INDENT}# {docstring_text(text)}" for text in found]
 
     @property
     def warps(self) -> int:
-        """Warps of a program: a thread has 32 elements of a tile of scores at most, fewer where there are few rows.
-
-        A warp multiplies 16 rows by 8 columns at once.  Blocks of 16 rows stand where there is much else to hold.
-        """
-        rows, columns = self.indices.rows.block, self.indices.columns.block
-        return 8 if rows * columns > 4096 or (rows == LEAST_SIDE and columns >= 8 * 8) else 4
+        """Warps of a program."""
+        return warps_of_nest(self.indices.rows.block, self.indices.columns.block)
 
     @property
     def stages(self) -> int:
-        """How many blocks of columns are in shared memory at once: of full precision there is room for one."""
-        return 2 if any(self.buffers[each].type.dtype in NARROW for each in self.parameters) else 1
+        """How many blocks of columns, or strips of them, are on their way at once; of float32 strips only."""
+        halves = any(self.buffers[each].type.dtype in NARROW for each in self.parameters)
+        return 2 if halves or self.loops.columns.strip is not None else 1
 
     # --- after the loop ------------------------------------------------------------------------
 

@@ -57,6 +57,9 @@ class Blockwise(Operation):
     and only blocks near the one that this has at work give anything: blocks need not be visited that lie before
     ``first + low`` or beyond ``last + high`` as a whole, ``first`` and ``last`` being the positions at the ends of that
     block.  None is no limit on that side.  It changes no value.
+
+    ``strip`` says that products within a block sum so many positions of a longer index at a time, None that they sum
+    all at once.
     """
 
     name: ClassVar[str] = "blockwise"
@@ -70,6 +73,7 @@ class Blockwise(Operation):
     symbol: str = "block"
     concurrent: bool = False
     window: Window | None = None
+    strip: int | None = None
 
     @property
     def is_nest(self) -> bool:
@@ -78,8 +82,9 @@ class Blockwise(Operation):
 
     def infer(self, operands: tuple[TensorType, ...]) -> TensorType:
         """The type of the body's value, with the whole index where it has a block of it."""
-        if self.block < 1:
-            raise ShapeError(f"blockwise: blocks of {self.block} positions; 1 or more are accepted")
+        for name, count in (("blocks", self.block), ("strips", self.strip)):
+            if count is not None and count < 1:
+                raise ShapeError(f"blockwise: {name} of {count} positions; 1 or more are accepted")
         if len(self.cut) != len(operands) or len(self.join) != len(self.body) or not 0 <= self.result < len(self.body):
             raise VerificationError(
                 f"blockwise: {len(self.cut)} cuts for {len(operands)} operands, {len(self.join)} joins for "

@@ -7,14 +7,13 @@ what is stored, so that they are products of halves added up in float32.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import DType, Node, Size, build, make
 from ...ir import operations as ops
 from ...ir.dims import dim
-from ...ir.dtypes import HALVES, NARROW, can_cast_safely, factor_dtype
+from ...ir.dtypes import NARROW
 from ...ir.scalar import Number, argument, call
 from ...ir.traverse import rebuild
 from ...ir.types import TensorType
@@ -41,7 +40,8 @@ class Nest:
 
     ``new`` are the new nodes of what is computed before; ``wide`` are those that earlier passes of the region have in
     more digits than they are stored with.  ``window`` is how far before and beyond a position of the outer long index
-    there is something to sum, where that is not everywhere.
+    there is something to sum, where that is not everywhere, and ``strip`` how many positions of a short index the
+    products that make scores sum at a time, where that is not all.
     """
 
     sweep: Sweep
@@ -51,23 +51,26 @@ class Nest:
     new: Mapping[Node, Node]
     wide: Mapping[Node, Node]
     window: tuple[int | None, int | None] | None = None
+    strip: int | None = None
     operands: list[Node] = field(default_factory=list)
     places: list[Labels] = field(default_factory=list)
 
     def nodes(self, wanted: Sequence[Node], types: Sequence[DType]) -> list[Node]:
         """The nodes for ``wanted`` values in these dtypes, computed by one nest of loops."""
         inner = _Tile(self, len(self.cuts))
-        exits = list(self.sweep.exits)
-        parts = [inner.part(node) for node in exits]
+        gathered = self.sweep.gathered
+        parts = [inner.gathered(node) for node in gathered]
         after = _Tile(self, len(self.cuts) - 1)
         after.collect(wanted)
-        joins = tuple(self._join(node, exits) for node in exits)
+        joins = tuple(self._join(node, gathered) for node in gathered)
         cut = self.cuts[-1]
         given = self._placeholders(len(self.cuts) - 1)
         where = self._axes(cut)
         window = (self.cuts[-2].symbol, *self.window) if self.window is not None else None
-        for k, node in enumerate(exits):
-            loop = ops.Blockwise(tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol, window=window)
+        for k, node in enumerate(gathered):
+            loop = ops.Blockwise(
+                tuple(parts), cut.size, cut.block, where, joins, k, cut.symbol, window=window, strip=self.strip
+            )
             total = build.transpose(make(loop, *given), _inverse(self.axes_order(node)))
             after.values[node] = _finished(node, total)
         values = tuple(build.cast(after.value(node), dtype) for node, dtype in zip(wanted, types, strict=True))
@@ -83,17 +86,16 @@ class Nest:
         return list(values)
 
     def axes_order(self, node: Node) -> list[int]:
-        """The axes of an exit in the loop: those that are cut come first, so that a maximum's are its sums' first."""
-        labels = self.sweep.exits[node]
+        """The axes of what is gathered: those that are cut come first, so that a maximum's are its sums' first."""
+        labels = self.sweep.values[node]
         first = [labels.index(cut.index) for cut in self.cuts[:-1]]
         return first + [axis for axis in range(node.ndim) if axis not in first]
 
-    def _join(self, node: Node, exits: Sequence[Node]) -> str:
-        if isinstance(node.op, ops.Einsum):
-            maximum = self.levels.relative.get(node)
-            return "sum" if maximum is None else ops.relative_to(exits.index(maximum))
-        assert isinstance(node.op, ops.Reduce)
-        return "max" if node.op.kind == "shift" else node.op.kind
+    def _join(self, node: Node, gathered: Sequence[Node]) -> str:
+        if isinstance(node.op, ops.Reduce):
+            return "max" if node.op.kind == "shift" else node.op.kind
+        maximum = self.levels.relative.get(node)
+        return "sum" if maximum is None else ops.relative_to(gathered.index(maximum))
 
     def _axes(self, cut: Cut) -> tuple[int | None, ...]:
         return tuple(labels.index(cut.index) if cut.index in labels else None for labels in self.places)
@@ -141,6 +143,10 @@ class _Tile:
         self.sizes: dict[int, Size] = {cut.index: dim(cut.symbol) for cut in nest.cuts[:depth]}
         self.values: dict[Node, Node] = {}
 
+    def gathered(self, node: Node) -> Node:
+        """What one tile gives to an exit, or to a sum of exits."""
+        return build.add(*(self.part(x) for x in (node.operands if node in self.nest.sweep.joint else [node])))
+
     def part(self, node: Node) -> Node:
         """What one tile gives to an exit."""
         labels = self.nest.scores.operands[node]
@@ -180,7 +186,7 @@ class _Tile:
                 continue
             stack.pop()
             operands = [self.value(x, each) for x, each in zip(current.operands, its, strict=True)]
-            self.values[current] = self._score(current, operands)
+            self.values[current] = self._applied(current, operands, self._labels(current))
         return self.values[node]
 
     def collect(self, wanted: Sequence[Node]) -> None:
@@ -209,14 +215,6 @@ class _Tile:
         known = self.nest.wide.get(node) or self.nest.new[node]
         return _widened(self.nest.placeholder(self.nest.place(known, labels), self.depth))
 
-    def _score(self, node: Node, operands: Sequence[Node]) -> Node:
-        """The node's operation; scales of what is multiplied as it is stored come after the product."""
-        labels = self._labels(node)
-        plain, factors = zip(*map(_unscaled, operands), strict=True) if operands else ((), ())
-        if is_matrix_product(node) and node.type.dtype is DType.float32 and _are_stored(plain):
-            return build.scale(math.prod(factors), self._applied(node, plain, labels))
-        return self._applied(node, operands, labels)
-
     def _applied(self, node: Node, operands: Sequence[Node], labels: Labels) -> Node:
         """The node's operation on these operands; ``labels`` are the indices of its result."""
         op, space = node.op, space_of(node)
@@ -224,9 +222,13 @@ class _Tile:
         if isinstance(op, ops.Broadcast):
             shape = [self.sizes.get(label, size) for label, size in zip(labels, op.shape, strict=True)]
             return build.broadcast(operands[0], op.axes, shape)
-        if is_matrix_product(node) and node.type.dtype in NARROW:
-            operands = [_rounded(x, node.type.dtype) for x in operands]
-        return _widened(rebuild(node, operands))
+        factor: Number = 1
+        if is_matrix_product(node):
+            if node in self.nest.scores.members:
+                factor, operands = _unscaled(operands)
+            if node.type.dtype in NARROW:
+                operands = [_rounded(x, node.type.dtype) for x in operands]
+        return build.scale(factor, _widened(rebuild(node, operands)))
 
     def _labels(self, node: Node) -> Labels:
         if self.depth == len(self.nest.cuts):
@@ -234,23 +236,24 @@ class _Tile:
         return self.nest.sweep.values[node]
 
 
+def _unscaled(operands: Sequence[Node]) -> tuple[Number, list[Node]]:
+    """The factors of a score without the numbers that they are multiples by, and the product of these.
+
+    A tensor that occurs with and without a number is so read once.
+    """
+    number: Number = 1
+    plain = []
+    for operand in operands:
+        if isinstance(operand.op, ops.LinearCombination) and len(operand.operands) == 1:
+            (coefficient,), (inner,) = operand.op.coefficients, operand.operands
+            if operand.op.inputs == (tuple(range(operand.ndim)),) and inner.type.dtype is operand.type.dtype:
+                number, operand = number * coefficient, inner
+        plain.append(operand)
+    return number, plain
+
+
 def _widened(node: Node) -> Node:
     return build.cast(node, DType.float32) if node.type.dtype in NARROW else node
-
-
-def _unscaled(node: Node) -> tuple[Node, Number]:
-    """What a node is a multiple of, and the factor."""
-    op = node.op
-    if isinstance(op, ops.LinearCombination) and op.inputs == (tuple(range(op.rank)),):
-        return node.operands[0], op.coefficients[0]
-    return node, 1
-
-
-def _are_stored(factors: Sequence[Node]) -> bool:
-    """Whether factors are conversions of numbers of which there is a half with those of all."""
-    stored = [x.operands[0].type.dtype for x in factors if isinstance(x.op, ops.Cast)]
-    is_exact = all(can_cast_safely(x, DType.float32) for x in stored)
-    return len(stored) == 2 and is_exact and factor_dtype(stored[0], stored[1], DType.float32) in HALVES
 
 
 def _rounded(node: Node, dtype: DType) -> Node:

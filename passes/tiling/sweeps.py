@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Graph, Node
+from .joint_sums import is_joint_sum, read_once
 from .levels import Levels
 from .scores import Scores
 from .spaces import Labels, is_elementwise, space_of
@@ -16,7 +17,8 @@ class Sweep:
     """One pass: a program for each block of the index ``outer`` (and each batch), in a loop over blocks of ``inner``.
 
     ``exits`` are computed in the loop; ``after`` are elementwise nodes computed from them once it has ended.  Both
-    have the index of each of their axes.
+    have the index of each of their axes.  ``joint`` are those of the latter that are sums of exits of which nothing
+    else is read: the loop gathers these instead.
     """
 
     level: int
@@ -25,6 +27,13 @@ class Sweep:
     exits: Mapping[Node, Labels]
     after: dict[Node, Labels] = field(default_factory=dict)
     operands: dict[Node, tuple[Labels, ...]] = field(default_factory=dict)
+    joint: list[Node] = field(default_factory=list)
+
+    @property
+    def gathered(self) -> list[Node]:
+        """What the loop gathers."""
+        terms = {x for node in self.joint for x in node.operands}
+        return [*(x for x in self.exits if x not in terms), *self.joint]
 
     @property
     def values(self) -> dict[Node, Labels]:
@@ -38,11 +47,13 @@ def sweeps_of(graph: Graph, scores: Scores, levels: Levels) -> list[Sweep]:
     for node, level in sorted(levels.of.items(), key=lambda item: item[1]):
         outer = scores.rows if scores.rows in scores.exits[node] else scores.columns
         groups.setdefault((level, outer), {})[node] = scores.exits[node]
-    sweeps = []
+    sweeps, single = [], read_once(graph, scores)
     for (level, outer), exits in groups.items():
         inner = scores.columns if outer == scores.rows else scores.rows
         sweep = Sweep(level, outer, inner, exits)
         _add_what_follows(sweep, graph.nodes(), scores, levels)
+        plain = single & sweep.exits.keys() - levels.relative.keys()
+        sweep.joint.extend(node for node in sweep.after if is_joint_sum(node, plain))
         sweeps.append(sweep)
     return sweeps
 
@@ -57,7 +68,7 @@ def _add_what_follows(sweep: Sweep, order: Sequence[Node], scores: Scores, level
         others = [x for x in node.operands if x not in values]
         if any(x not in levels.ready or levels.ready[x] > sweep.level for x in others):
             continue
-        names = _indices(node, values)
+        names = _indices(node, values, needed)
         space = space_of(node)
         if names is None or space is None or not needed <= set(names.values()):
             continue
@@ -65,14 +76,17 @@ def _add_what_follows(sweep: Sweep, order: Sequence[Node], scores: Scores, level
         sweep.operands[node] = tuple(tuple(names[label] for label in inner) for inner in space.inputs)
 
 
-def _indices(node: Node, values: Mapping[Node, Labels]) -> dict[int, int] | None:
-    """The index that each label of a node is, by its operands among ``values``; None where these do not say it."""
+def _indices(node: Node, values: Mapping[Node, Labels], cut: Collection[int]) -> dict[int, int] | None:
+    """The index that each label of a node is, by its operands among ``values``; None where these do not say it.
+
+    Where two indices meet that are not ``cut``, the first stands for both.
+    """
     space = space_of(node)
     assert space is not None
     names: dict[int, int] = {}
     for operand, inner in zip(node.operands, space.inputs, strict=True):
         for label, index in zip(inner, values.get(operand, inner), strict=True):
-            if operand in values and names.setdefault(label, index) != index:
+            if operand in values and (met := names.setdefault(label, index)) != index and {met, index} & set(cut):
                 return None
     every = {label for labels in (*space.inputs, space.output) for label in labels}
     is_plain = len(set(names.values())) == len(names)

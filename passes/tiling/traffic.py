@@ -13,6 +13,8 @@ from .scores import Scores
 from .spaces import space_of
 from .sweeps import Sweep
 
+LEAST = 16  # what matrix units multiply
+
 
 def is_contraction(node: Node) -> bool:
     """Whether a node multiplies two tensors and sums: a matrix product, were it not in tiles."""
@@ -79,6 +81,16 @@ def inner_sizes(scores: Scores, sweeps: Sequence[Sweep], sizes: Mapping[str, int
 def fits_tiles(inner: Sequence[int]) -> bool:
     """Whether what is whole in a tile is short."""
     return all(size <= MOST_WHOLE for size in inner)
+
+
+def padded(count: int) -> int:
+    """The positions that a tile has of an index that is whole in it."""
+    return 1 if count == 1 else max(power_of_two(count), LEAST)
+
+
+def power_of_two(count: int) -> int:
+    """The least one that is not below a number."""
+    return 1 << max(count - 1, 0).bit_length()
 
 
 def elements(node: Node, sizes: Mapping[str, int]) -> int:
