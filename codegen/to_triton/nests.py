@@ -57,7 +57,7 @@ class NestKernel(NestSteps):
 
     @property
     def stages(self) -> int:
-        """How many blocks of columns, or strips of them, are on their way at once; of full precision only strips fit."""
+        """How many blocks of columns, or strips, are in shared memory at once; of full precision only strips fit."""
         halves = any(self.buffers[each].type.dtype in HALVES for each in self.parameters)
         return 2 if halves or self.loops.columns.strip is not None else 1
 
