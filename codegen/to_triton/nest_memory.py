@@ -126,8 +126,9 @@ class NestMemory:
         self.line(f"program = {self._widened('tl.program_id(0)')}")
         blocks = f"tl.cdiv({self.size(rows.count)}, {rows.constant})"
         block = f"program % {blocks}" if self.indices.batch else "program"
-        if self.loops.columns.window is not None and self.loops.columns.window[1:] == (None, 0):
-            block = f"({blocks} - 1 - {block})"  # those rows first that see most
+        if self._sees_more():
+            self.line("# the last rows first, which go through most columns")
+            block = f"({blocks} - 1 - {block})"
         begin = f"{block} * {rows.constant}"
         if self.loops.columns.window is not None:
             self.line(f"{self.first_row} = {begin}")
@@ -145,6 +146,11 @@ class NestMemory:
         for inner in self.indices.inner.values():
             self.line(f"{inner.name} = tl.arange(0, {inner.constant})")
             self._mask(inner)
+
+    def _sees_more(self) -> bool:
+        """Whether later rows go through more columns, as in causal attention."""
+        window = self.loops.columns.window
+        return window is not None and window[1] is None and window[2] is not None
 
     def _mask(self, each: Dimension) -> None:
         if each.is_partial:

@@ -76,6 +76,58 @@ def test_what_nothing_waits_for_runs_late() -> None:
     assert sorted(len(loop_operation(x).body) for x in nests(graph) if loop_operation(x).result == 0) == [1, 2, 4]
 
 
+def test_sums_that_are_added_are_one() -> None:
+    """Each tangent of a gradient's queries and keys has two products with scores, and one place to gather them."""
+    graph, _ = tiled(Attention(5, 37, (2,), 3, 2, "causal").expressions("products"))
+    assert sorted(len(inner_loop(x).body) for x in nests(graph) if loop_operation(x).result == 0) == [1, 1, 2, 4]
+    q, k, v = (otus.tensor(name, (n, 4)) for name, n in (("q", 40), ("k", 37), ("v", 37)))
+    scores = q @ k.T
+    first, second = otus.exp(scores) @ v, otus.sin(scores) @ k
+    for total, places in ((first + second, 1), (first * 2 + second * 2, 1), (first - second, 2), (first + q, 1)):
+        graph, _ = tiled([total])
+        assert [len(inner_loop(x).body) for x in nests(graph)] == [places]
+    graph, _ = tiled([first + second, first])  # which is a result too
+    assert len(inner_loop(nests(graph)[0]).body) == 2
+    graph, _ = tiled([(first + second) * first])
+    assert [len(inner_loop(x).body) for x in nests(graph)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("what", "dtype", "width", "blocks"),
+    [
+        ("value", "float32", 64, [(64, 32, None)]),
+        ("value", "bfloat16", 128, [(128, 64, None)]),
+        ("gradients", "float32", 128, [(64, 32, 32), (64, 32, 32), (32, 64, 32)]),
+        ("products", "float32", 128, [(64, 32, 16), (64, 32, 16), (32, 64, 32), (32, 64, 32)]),
+        ("products", "bfloat16", 64, [(128, 64, None), (128, 64, None), (64, 32, None), (64, 32, None)]),
+        ("value", "float64", 64, [(32, 32, None)]),
+    ],
+)
+def test_blocks_are_what_there_is_room_for(what: str, dtype: str, width: int, blocks: list[Any]) -> None:
+    case = Attention(4096, 4096, (2, 16), width, width, "causal", dtype)
+    graph, _ = FUSED.run(Graph.of([x.node for x in case.expressions(what)]))
+    tiles = Tile().run(graph)
+    assert_round_trip(tiles.outputs)
+    found = [_blocks(x) for x in nests(tiles) if loop_operation(x).result == 0]
+    assert sorted(found, key=str) == sorted(blocks, key=str)
+
+
+def _blocks(node: Node) -> tuple[int, int, int | None]:
+    """Of rows and of columns, and the strips."""
+    while True:
+        rows = loop_operation(node)
+        node = next(x for x in Graph.of(rows.body).nodes() if isinstance(x.op, ops.Blockwise))
+        if not (columns := loop_operation(node)).concurrent:
+            return rows.block, columns.block, columns.strip
+
+
+def test_a_factor_with_and_without_a_number_is_read_once() -> None:
+    """The number is applied to the scores."""
+    graph, _ = tiled(Attention(5, 37, (), 3, 2).expressions("value"))
+    products = [x for x in Graph.of(inner_loop(nests(graph)[0]).body).nodes() if x.op.name == "einsum"]
+    assert all(isinstance(x.op, ops.Input) for x in products[0].operands)
+
+
 def test_a_sum_follows_from_the_output() -> None:
     """With the output at hand, the gradient's sum over each row needs no products of scores: one less in that pass."""
     case = Attention(5, 37, (), 3, 2)
@@ -143,3 +195,5 @@ def test_relative_joins_name_a_maximum() -> None:
     assert parse_ir(text) == list(graph.outputs)
     with pytest.raises(otus.OtusError, match="a value is joined 'relative 2', and result 2 is no maximum"):
         parse_ir(text.replace('"relative 0", "relative 0"', '"relative 2", "sum"'))
+    with pytest.raises(otus.OtusError, match="strips of 0 positions; 1 or more are accepted"):
+        parse_ir(text.replace('symbol="columns"', 'symbol="columns", strip=0'))

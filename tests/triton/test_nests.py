@@ -46,6 +46,9 @@ def compiled(outputs: Any) -> Any:
         (Attention(45, 37, (), mask="added", dtype="float32"), 2e-6),
         (Attention(40, 40, (2,), 16, 16, "causal", "float16"), 2e-3),
         (Attention(33, 50, (2,), 16, 16, dtype="bfloat16"), 2e-2),
+        (Attention(70, 70, (2, 1), 40, 80, "causal", "float32"), 4e-6),
+        (Attention(37, 45, (), 96, 20, dtype="float32"), 4e-6),
+        (Attention(40, 40, (), 80, 80, "causal", "bfloat16"), 2e-2),
     ],
 )
 def test_attention(case: Attention, tolerance: float, what: str) -> None:
@@ -59,6 +62,8 @@ def test_attention(case: Attention, tolerance: float, what: str) -> None:
     else:
         found = function(**{name: data[name] for name in function.inputs})
     assert kernels(function) == KERNELS[what]
+    if what == "products" and case.width > 32:
+        assert "for strip in range(" in function.source
     for value, wanted in zip(found, case.by_jax(what, data), strict=True):
         assert_close(value, wanted, tolerance, tolerance, function.source)
 
@@ -96,6 +101,24 @@ def test_rows_that_see_little_or_nothing() -> None:
     products = weights * (data["U"][1:] @ data["V"].T)
     slopes = products - products.sum(axis=1, keepdims=True) * weights
     np.testing.assert_allclose(found[1][1:], slopes @ data["K"] * 0.25, 1e-9, 1e-11)
+
+
+def test_products_with_a_hessian_are_kernels_over_tiles_alone() -> None:
+    """What is added up of two products with scores is gathered in one place, and what follows is in the same kernel."""
+    source = compiled(Attention(70, 70, (2,), 80, 80, "causal", "float32").expressions("products")).source
+    assert "def block_kernel" not in source
+    assert source.count("= tl.full([BLOCK_ROW, BLOCK_I0], 0.0, tl.float32)") == 3
+
+
+def test_rows_that_go_through_most_columns_are_first() -> None:
+    """Where a mask by positions shows later rows more; not where it shows them less."""
+    first, *others = (line.split("=")[1] for line in _causal().splitlines() if line.strip().startswith("first_row ="))
+    assert first == " (tl.cdiv(70, BLOCK_ROW) - 1 - program) * BLOCK_ROW"
+    assert others[-1] == " program * BLOCK_ROW"
+
+
+def _causal() -> str:
+    return str(compiled(Attention(70, 70, (), mask="causal").expressions("gradients")).source)
 
 
 def _tensors(**shapes: tuple[int, ...]) -> list[Any]:

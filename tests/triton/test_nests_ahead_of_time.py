@@ -24,9 +24,15 @@ SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have
         ("value", "float16", 128, (80, 90), 0),
         ("value", "float32", 64, (80, 90), 0),
         ("value", "float64", 64, (90,), 0),
-        ("gradients", "float32", 64, (80, 90), 256),
-        ("products", "bfloat16", 64, (80, 90), 256),
-        ("products", "float32", 64, (80, 90), 256),
+        ("value", "bfloat16", 256, (80,), 64),
+        ("value", "float32", 128, (80, 90), 320),
+        ("gradients", "float32", 64, (80, 90), 0),
+        ("gradients", "float32", 96, (80,), 256),
+        ("gradients", "bfloat16", 128, (80, 90), 0),
+        ("products", "bfloat16", 64, (80, 90), 128),
+        ("products", "float16", 128, (80,), 256),
+        ("products", "float32", 64, (80, 90), 64),
+        ("products", "float32", 128, (80, 90), 256),
     ],
 )
 def test_kernels_compile_for_gpus(
