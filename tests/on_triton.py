@@ -31,6 +31,7 @@ RAN: Counter[str] = Counter()
 NOT_ON_TRITON = {
     "language/test_indexed.py::test_a_read_outside_an_axis_is_an_error": "words of NumPy's errors",
     "language/test_places.py::test_errors_of_a_call_name_the_statement": "words of NumPy's errors",
+    "language/test_programs.py::test_names_of_inner_values_reach_the_source": "NumPy source",
     "language/test_programs.py::test_names_of_values_that_become_one": "NumPy source",
     "runtime/test_compiled.py::test_what_can_be_looked_at": "NumPy source",
     "runtime/test_compiled.py::test_saved_modules_run_without_us": "NumPy source",
