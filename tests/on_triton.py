@@ -21,7 +21,7 @@ import otus
 from otus.ir import UnsupportedError
 from otus.structures import flatten
 
-ONE_IN = 20
+ONE_IN = 40
 EVERYWHERE = os.environ.get("OTUS_TESTS_ON", "") == "triton"
 # What torch has not; these programs stay with NumPy.
 _LACKS = ("torch does not compute with", "torch has no")

@@ -29,8 +29,8 @@ from otus.passes import DEFAULT_PIPELINE, parse_pipeline
 from otus.runtime.reference import evaluate
 from otus.structures import flatten
 
-COUNT = int(os.environ.get("OTUS_RANDOM_PROGRAMS", "300"))
-NETWORKS = int(os.environ.get("OTUS_RANDOM_PROGRAMS", "500"))
+COUNT = int(os.environ.get("OTUS_RANDOM_PROGRAMS", "150"))
+NETWORKS = int(os.environ.get("OTUS_RANDOM_PROGRAMS", "250"))
 FIRST = int(os.environ.get("OTUS_FIRST_SEED", "0"))
 CHUNK = 25
 UNOPTIMISED = "stabilise,expand,sharpen,contract"

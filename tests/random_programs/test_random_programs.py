@@ -15,7 +15,7 @@ from random_programs.operations import GROUPS, TABLE
 from random_programs.previously_failed import PREVIOUSLY_FAILED
 from random_programs.programs import Program, random_program
 
-COUNT = int(os.environ.get("OTUS_RANDOM_PROGRAMS", "500"))
+COUNT = int(os.environ.get("OTUS_RANDOM_PROGRAMS", "250"))
 FIRST = int(os.environ.get("OTUS_FIRST_SEED", "0"))
 CHUNK = 10
 
